@@ -1,0 +1,35 @@
+// swift-tools-version: 6.2
+//
+// The rooms of meshrelay, lowest floor first. A target may import only what it lists here, and it
+// lists only lower floors or a drawn sideways step (docs/ARCHITECTURE.md). TidyTests checks it.
+
+import PackageDescription
+
+/// One set of compiler settings for every room: language mode 6 is the tools version's own.
+let house: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+]
+
+func room(_ name: String, _ imports: [Target.Dependency] = [], resources: [Resource] = []) -> Target {
+  .target(name: name, dependencies: imports, resources: resources, swiftSettings: house)
+}
+
+func tests(_ name: String, _ imports: [Target.Dependency]) -> Target {
+  .testTarget(
+    name: name + "Tests", dependencies: imports, path: "Tests/" + name + "Tests",
+    swiftSettings: house)
+}
+
+let package = Package(
+  name: "meshrelay",
+  targets: [
+    // 0 ground
+    room("Primitives"),
+
+    tests("Primitives", ["Primitives"]),
+  ]
+)
