@@ -1,0 +1,54 @@
+# Every command a developer needs. `make` alone lists them.
+# SwiftPM is run once per configuration: debug for tests and the demo, release (in packaging/) for the .deb.
+
+SWIFT_BUILD := swift build --build-tests
+SWIFT_TEST := swift test --skip-build
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build lint unit check integration test demo sim fuzz bench deb system-test clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: Debian packages and the Python environment of the tests
+	@scripts/setup
+
+build: ## debug build of the program and all tests; warnings are errors
+	$(SWIFT_BUILD)
+
+lint: ## check the format of every Swift source
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+
+unit: build ## unit, tidiness and short simulation tests
+	$(SWIFT_TEST)
+
+check: lint unit ## what must pass before a commit: lint, build, unit, tidiness, short simulation
+
+integration: build ## three real tiers against independent clients (Tests/Integration)
+	Tests/Integration/run
+
+test: ## install what is missing, then every test there is
+	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory integration
+
+demo: ## three tiers, two clusters, a change and a removal, narrated; needs nothing installed
+	@scripts/demo
+
+sim: build ## replay or explore simulations: make sim SEED=42
+	MESHRELAY_SEED=$(SEED) $(SWIFT_TEST) --filter SimulationTests
+
+fuzz: ## fuzz one target for a while: make fuzz TARGET=HTTP2 SECONDS=60
+	@Fuzz/run "$(TARGET)" "$(or $(SECONDS),60)"
+
+bench: ## the repeatable performance checks
+	@Benchmarks/run
+
+deb: ## build the Debian package into dist/
+	@packaging/build-deb
+
+system-test: ## install, run, reload, upgrade and purge the package on a booted systemd host
+	@scripts/system-test
+
+clean: ## remove what builds and tests left behind
+	rm -rf .build .build-* dist Tests/Integration/.venv
