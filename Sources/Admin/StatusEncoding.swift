@@ -1,0 +1,193 @@
+// The JSON of `/status` and `/readyz`: every key always present, null for what is not known, in one
+// fixed order. Source of the names: DESIGN of the admin interface, docs/status.md.
+
+public import Primitives
+
+extension RelayStatus {
+  /// The body of `GET /status`.
+  public var json: [UInt8] {
+    var writer = JSONWriter()
+    write(to: &writer)
+    return writer.bytes
+  }
+
+  public func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("node", node)
+      writer.field("version", version)
+      writer.field("ready", ready)
+      writer.field("reasons", strings: reasons)
+      writer.key("identity")
+      if let identity { identity.write(to: &writer) } else { writer.null() }
+      writer.key("config")
+      config.write(to: &writer)
+      writer.key("policy")
+      policy.write(to: &writer)
+      writer.key("snapshot")
+      if let snapshot { snapshot.write(to: &writer) } else { writer.null() }
+      writer.field("sources", array: { writer in for source in sources { source.write(to: &writer) } })
+      writer.field("clients", array: { writer in for client in clients { client.write(to: &writer) } })
+      writer.field("gates", array: { writer in for gate in gates { gate.write(to: &writer) } })
+      writer.key("audit")
+      audit.write(to: &writer)
+      writer.field("io", io)
+      writer.field("ioReason", ioReason)
+    }
+  }
+}
+
+extension Readiness {
+  /// The body of `GET /readyz`: `{"ready": …, "reasons": […]}`.
+  public var json: [UInt8] {
+    var writer = JSONWriter()
+    writer.object { writer in
+      writer.field("ready", ready)
+      writer.field("reasons", strings: reasons)
+    }
+    return writer.bytes
+  }
+}
+
+extension JSONWriter {
+  /// RFC 3339 in UTC, or null.
+  public mutating func field(_ name: String, _ time: Timestamp?) { field(name, time?.rfc3339) }
+}
+
+extension Timestamp: Decodable {
+  /// From RFC 3339 text, the form every time has in `/status`.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    let text = try container.decode(String.self)
+    guard let time = Timestamp(rfc3339: text) else {
+      throw DecodingError.dataCorruptedError(in: container, debugDescription: "'\(text)' is not RFC 3339")
+    }
+    self = time
+  }
+}
+
+extension IdentityStatus {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("spiffeID", spiffeID)
+      writer.field("expiresAt", expiresAt)
+      writer.field("survivesUntil", survivesUntil)
+      writer.field("trustDomains", strings: trustDomains)
+    }
+  }
+}
+
+extension ConfigStatus {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("state", state.rawValue)
+      writer.field("loadedAt", loadedAt)
+      writer.field("error", error)
+    }
+  }
+}
+
+extension PolicyStatus {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("state", state.rawValue)
+      writer.field("loadedAt", loadedAt)
+      writer.field("hash", hash)
+      writer.field("error", error)
+    }
+  }
+}
+
+extension SnapshotStatus {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("version", version)
+      writer.field("origin", origin)
+      writer.key("sequence")
+      writer.raw(String(sequence))
+      writer.field("resources", resources)
+      writer.field("publishedAt", publishedAt)
+      writer.field("path", array: { writer in
+        for hop in path {
+          writer.object { writer in
+            writer.field("instance", hop.instance)
+            writer.field("node", hop.node)
+          }
+        }
+      })
+    }
+  }
+}
+
+extension SourceStatus {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("name", name)
+      writer.field("kind", kind)
+      writer.field("state", state.rawValue)
+      writer.field("since", since)
+      writer.field("resources", resources)
+      writer.field("rejected", array: { writer in
+        for rejection in rejected {
+          writer.object { writer in
+            writer.field("place", rejection.place)
+            writer.field("resource", rejection.resource)
+            writer.field("reason", rejection.reason)
+          }
+        }
+      })
+      writer.field("rejectedTotal", rejectedTotal)
+      writer.field("lastError", lastError)
+    }
+  }
+}
+
+extension ClientStatus {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("spiffeID", spiffeID)
+      writer.field("cluster", cluster)
+      writer.field("address", address)
+      writer.field("protocol", self.protocol)
+      writer.field("connectedAt", connectedAt)
+      writer.field("types", object: { writer in
+        for (typeURL, subscription) in types.sorted(by: { $0.key < $1.key }) {
+          writer.key(typeURL)
+          subscription.write(to: &writer)
+        }
+      })
+    }
+  }
+}
+
+extension ClientStatus.Subscription {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("sent", sent)
+      writer.field("acked", acked)
+      writer.field("nacks", nacks)
+      writer.field("lastNack", lastNack)
+    }
+  }
+}
+
+extension GateStatus {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("kind", kind.rawValue)
+      writer.field("cluster", cluster)
+      writer.field("version", version)
+      writer.field("since", since)
+      writer.field("reason", reason)
+    }
+  }
+}
+
+extension AuditStatus {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("state", state.rawValue)
+      writer.field("head", head)
+      writer.field("error", error)
+    }
+  }
+}

@@ -1,0 +1,68 @@
+// Goal: every request of the admin interface survives the trip through its HTTP form, and nothing else is read.
+// Method: a table there and back, a table of refusals, and every byte 0…255 as a parameter's value.
+
+import Admin
+import Testing
+
+struct AdminRequestTests {
+  static let all: [AdminRequest] = [
+    .healthz, .readyz, .metrics, .status, .history,
+    .dump(identity: "spiffe://td/a", type: nil),
+    .dump(identity: "spiffe://td/a b&c=d%", type: "networking.istio.io/VirtualService"),
+    .explain(identity: "spiffe://td/a", type: "g/K", name: "ns/n"),
+    .diff(identity: "spiffe://td/a", from: "01234567", to: "89abcdef"),
+    .command(.rollback(version: "01234567", cluster: nil)),
+    .command(.rollback(version: "01234567", cluster: "a")),
+    .command(.pin(cluster: "a", version: "01234567")),
+    .command(.unpin(cluster: "a")),
+    .command(.freeze(cluster: nil)), .command(.freeze(cluster: "a")),
+    .command(.thaw(cluster: nil)), .command(.thaw(cluster: "a")),
+    .command(.release(cluster: "a", type: nil)), .command(.release(cluster: "a", type: "g/K")),
+    .command(.adopt(source: "central")),
+  ]
+
+  @Test(arguments: all) func readsBack(_ request: AdminRequest) throws {
+    #expect(try AdminRequest(method: request.method, target: request.target) == request)
+  }
+
+  @Test func onlyProbesAndMetricsAreOpen() {
+    #expect(Self.all.filter(\.isOpen) == [.healthz, .readyz, .metrics])
+  }
+
+  @Test(arguments: [
+    ("GET", "", AdminRequestError.malformedTarget("")),
+    ("GET", "status", .malformedTarget("status")),
+    ("GET", "http://host/status", .malformedTarget("http://host/status")),
+    ("GET", "/dump?as=%zz", .malformedTarget("/dump?as=%zz")),
+    ("GET", "/dump?as=%f", .malformedTarget("/dump?as=%f")),
+    ("GET", "/dump?as=%ff", .malformedTarget("/dump?as=%ff")),
+    ("GET", "/nothing", .noSuchPath("/nothing")),
+    ("GET", "/status/", .noSuchPath("/status/")),
+    ("POST", "/status", .wrongMethod("POST", path: "/status", allowed: "GET")),
+    ("GET", "/freeze", .wrongMethod("GET", path: "/freeze", allowed: "POST")),
+    ("GET", "/dump", .missingParameter("as", path: "/dump")),
+    ("GET", "/dump?as=", .missingParameter("as", path: "/dump")),
+    ("GET", "/dump?as", .missingParameter("as", path: "/dump")),
+    ("GET", "/explain?as=x&type=y", .missingParameter("name", path: "/explain")),
+    ("POST", "/pin?cluster=a", .missingParameter("version", path: "/pin")),
+  ])
+  func refuses(method: String, target: String, error: AdminRequestError) {
+    #expect(throws: error) { try AdminRequest(method: method, target: target) }
+  }
+
+  @Test func unknownParametersAreIgnoredAndTheFirstOfTwoCounts() throws {
+    let request = try AdminRequest(method: "GET", target: "/dump?x=1&as=a&as=b&type=")
+    #expect(request == .dump(identity: "a", type: nil))
+  }
+
+  @Test(arguments: UInt8.min...UInt8.max) func everyScalarOfOneByteSurvives(_ byte: UInt8) throws {
+    let request = AdminRequest.dump(identity: "x" + String(Unicode.Scalar(byte)), type: nil)
+    #expect(try AdminRequest(method: "GET", target: request.target) == request)
+  }
+
+  @Test func errorsAreJSON() {
+    let reply = AdminReply.error(.missingParameter("as", path: "/dump"))
+    #expect(reply.status == 400)
+    #expect(String(decoding: reply.body, as: UTF8.self) == #"{"error":"/dump needs the parameter 'as'."}"#)
+  }
+}
