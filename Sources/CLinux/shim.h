@@ -1,0 +1,75 @@
+/* Linux calls that Swift's Glibc module hides, because it is built without _GNU_SOURCE, or cannot import,
+   because they are variadic. GNU-only functions are declared here by hand and wrapped as linux_…; nothing
+   decides anything. <sys/select.h> comes first for the same reason as in CLiburing. */
+#ifndef MESHRELAY_CLINUX_SHIM_H
+#define MESHRELAY_CLINUX_SHIM_H
+
+#include <sys/select.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <sched.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+extern int accept4(int, struct sockaddr *__restrict, socklen_t *__restrict, int);
+extern int pipe2(int[2], int);
+extern int sched_setaffinity(pid_t, size_t, const cpu_set_t *);
+extern int sched_getaffinity(pid_t, size_t, cpu_set_t *);
+extern const char *strerrorname_np(int);
+extern long syscall(long, ...);
+
+static inline int linux_accept4(int descriptor, int flags) {
+  return accept4(descriptor, NULL, NULL, flags);
+}
+
+static inline int linux_pipe2(int descriptors[2], int flags) { return pipe2(descriptors, flags); }
+
+/* "ECONNREFUSED"; NULL for a number that is no errno. */
+static inline const char *linux_errno_name(int number) { return strerrorname_np(number); }
+
+/* No core dumps and no ptrace by the same user: keys stay in this process. */
+static inline int linux_set_dumpable(int dumpable) { return prctl(PR_SET_DUMPABLE, dumpable, 0, 0, 0); }
+
+/* A child gets `signal` when its parent dies. */
+static inline int linux_set_parent_death_signal(int signal) {
+  return prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0);
+}
+
+/* Binds the calling thread to one processor, 0 … 1023. */
+static inline int linux_pin_thread(int processor) {
+  unsigned long set[1024 / (8 * sizeof(unsigned long))];
+  if (processor < 0 || processor >= 1024) {
+    errno = EINVAL;
+    return -1;
+  }
+  memset(set, 0, sizeof set);
+  set[(size_t)processor / (8 * sizeof(unsigned long))] |=
+      1UL << ((size_t)processor % (8 * sizeof(unsigned long)));
+  return sched_setaffinity(0, sizeof set, (const cpu_set_t *)(const void *)set);
+}
+
+/* Processors this thread may run on; -1 with errno when the kernel does not say. */
+static inline int linux_allowed_processors(void) {
+  unsigned long set[1024 / (8 * sizeof(unsigned long))];
+  int count = 0;
+  memset(set, 0, sizeof set);
+  if (sched_getaffinity(0, sizeof set, (cpu_set_t *)(void *)set) != 0) return -1;
+  for (size_t index = 0; index < sizeof set / sizeof set[0]; index++)
+    count += __builtin_popcountl(set[index]);
+  return count;
+}
+
+static inline pid_t linux_thread_id(void) { return (pid_t)syscall(SYS_gettid); }
+
+#endif
