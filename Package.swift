@@ -31,5 +31,6 @@ let package = Package(
     room("Primitives"),
 
     tests("Primitives", ["Primitives"]),
+    tests("Tidy", []),
   ]
 )

@@ -115,7 +115,7 @@ enum Rules {
   static func impurity(in source: SwiftSource) -> [Finding] {
     guard let name = source.room, let room = RoomTable.room(named: name), room.isPure else { return [] }
     let world =
-      #/(?:^|[^\w.])(await|async|clock_gettime|ContinuousClock|SuspendingClock|SystemRandomNumberGenerator|pthread_create|Task\s*\{|Date\(\)|socket\()/#
+      #/(?:^|[^\w.])(await\b|async\b|clock_gettime|ContinuousClock|SuspendingClock|SystemRandomNumberGenerator|pthread_create|Task\s*\{|Date\(\)|socket\()/#
     return matches(of: world, in: source).map { line, match in
       Finding(
         path: source.path, line: line, message: "`\(match.output.1)` in a room without a world of its own")
