@@ -26,11 +26,31 @@ func tests(_ name: String, _ imports: [Target.Dependency]) -> Target {
 
 let package = Package(
   name: "meshrelay",
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
+  ],
   targets: [
     // 0 ground
     room("Primitives"),
 
+    // 2 facts
+    room("Admin", ["Primitives"]),
+
+    // 5 services
+    room(
+      "AdminServer",
+      [
+        "Admin", "Primitives", .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+      ]),
+
+    // 6 wiring
+    room("Console", ["Admin", "Primitives"]),
+
     tests("Primitives", ["Primitives"]),
     tests("Tidy", []),
+    tests("Admin", ["Admin", "Primitives"]),
+    tests("AdminServer", ["Admin", "AdminServer"]),
+    tests("Console", ["Admin", "AdminServer", "Console", "Primitives"]),
   ]
 )

@@ -79,7 +79,9 @@ public enum AdminRequestError: Explained, Equatable {
 }
 
 extension AdminRequest {
-  private static let reads = ["/healthz", "/readyz", "/metrics", "/status", "/dump", "/explain", "/history", "/diff"]
+  private static let reads = [
+    "/healthz", "/readyz", "/metrics", "/status", "/dump", "/explain", "/history", "/diff",
+  ]
   private static let writes = ["/rollback", "/pin", "/unpin", "/freeze", "/thaw", "/release", "/adopt"]
   static let paths = reads + writes
 
@@ -99,7 +101,8 @@ extension AdminRequest {
     case "/dump": self = .dump(identity: try parsed.required("as"), type: parsed["type"])
     case "/explain":
       self = .explain(
-        identity: try parsed.required("as"), type: try parsed.required("type"), name: try parsed.required("name"))
+        identity: try parsed.required("as"), type: try parsed.required("type"),
+        name: try parsed.required("name"))
     case "/diff":
       self = .diff(
         identity: try parsed.required("as"), from: try parsed.required("from"), to: try parsed.required("to"))

@@ -106,14 +106,16 @@ extension SnapshotStatus {
       writer.raw(String(sequence))
       writer.field("resources", resources)
       writer.field("publishedAt", publishedAt)
-      writer.field("path", array: { writer in
-        for hop in path {
-          writer.object { writer in
-            writer.field("instance", hop.instance)
-            writer.field("node", hop.node)
+      writer.field(
+        "path",
+        array: { writer in
+          for hop in path {
+            writer.object { writer in
+              writer.field("instance", hop.instance)
+              writer.field("node", hop.node)
+            }
           }
-        }
-      })
+        })
     }
   }
 }
@@ -126,15 +128,17 @@ extension SourceStatus {
       writer.field("state", state.rawValue)
       writer.field("since", since)
       writer.field("resources", resources)
-      writer.field("rejected", array: { writer in
-        for rejection in rejected {
-          writer.object { writer in
-            writer.field("place", rejection.place)
-            writer.field("resource", rejection.resource)
-            writer.field("reason", rejection.reason)
+      writer.field(
+        "rejected",
+        array: { writer in
+          for rejection in rejected {
+            writer.object { writer in
+              writer.field("place", rejection.place)
+              writer.field("resource", rejection.resource)
+              writer.field("reason", rejection.reason)
+            }
           }
-        }
-      })
+        })
       writer.field("rejectedTotal", rejectedTotal)
       writer.field("lastError", lastError)
     }
@@ -149,12 +153,14 @@ extension ClientStatus {
       writer.field("address", address)
       writer.field("protocol", self.protocol)
       writer.field("connectedAt", connectedAt)
-      writer.field("types", object: { writer in
-        for (typeURL, subscription) in types.sorted(by: { $0.key < $1.key }) {
-          writer.key(typeURL)
-          subscription.write(to: &writer)
-        }
-      })
+      writer.field(
+        "types",
+        object: { writer in
+          for (typeURL, subscription) in types.sorted(by: { $0.key < $1.key }) {
+            writer.key(typeURL)
+            subscription.write(to: &writer)
+          }
+        })
     }
   }
 }

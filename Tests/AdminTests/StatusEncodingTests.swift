@@ -23,7 +23,9 @@ struct StatusEncodingTests {
     sources: [
       SourceStatus(
         name: "central", kind: "upstream", state: .stale, since: time, resources: 3,
-        rejected: [SourceStatus.Rejection(place: "a.yaml:1:2", resource: "x/Y ns/n", reason: "bad \"name\"\n")],
+        rejected: [
+          SourceStatus.Rejection(place: "a.yaml:1:2", resource: "x/Y ns/n", reason: "bad \"name\"\n")
+        ],
         lastError: "connection refused")
     ],
     clients: [
