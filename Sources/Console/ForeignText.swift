@@ -1,0 +1,26 @@
+// Text that came from elsewhere, made fit for a terminal: a client's NACK message must not be able to
+// move an operator's cursor, colour the screen or add lines to a table.
+
+enum ForeignText {
+  /// One line: control characters (C0, DEL, C1, line and paragraph separators, bidirectional overrides)
+  /// written as `\u{…}`.
+  static func line(_ text: String) -> String {
+    guard text.unicodeScalars.contains(where: isUnfit) else { return text }
+    var fit = ""
+    for scalar in text.unicodeScalars {
+      if isUnfit(scalar) {
+        fit += "\\u{" + String(scalar.value, radix: 16) + "}"
+      } else {
+        fit.unicodeScalars.append(scalar)
+      }
+    }
+    return fit
+  }
+
+  private static func isUnfit(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.value {
+    case 0..<0x20, 0x7F...0x9F, 0x2028...0x202E, 0x2066...0x2069: true
+    default: false
+    }
+  }
+}

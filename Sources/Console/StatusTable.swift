@@ -1,0 +1,141 @@
+// `meshrelay status` for people: a pure function from a relay's status and the time to text.
+//
+// What is wrong comes first and in words; what is well takes one line. Nothing here is a contract:
+// scripts read `--json`.
+
+public import Admin
+public import Primitives
+
+/// The whole table, with a newline at its end. `now` is the console's clock, for "3m ago".
+public func statusTable(_ status: RelayStatus, now: Timestamp) -> String {
+  var lines = ["\(status.node)  meshrelay \(status.version)  \(status.ready ? "ready" : "NOT READY")"]
+  lines += status.reasons.map { "  not ready: \($0)" }
+  lines.append("")
+  lines += overview(status, now).lines()
+  lines += section("SOURCES", sources(status.sources, now))
+  lines += rejections(status.sources)
+  lines += section("GATES", gates(status.gates, now))
+  lines += section("CLIENTS", clients(status.clients, now))
+  lines += nacks(status.clients)
+  return lines.map(ForeignText.line).map { $0 + "\n" }.joined()
+}
+
+private func section(_ title: String, _ table: TextTable) -> [String] {
+  table.rows.isEmpty ? [] : ["", title] + table.lines()
+}
+
+private func overview(_ status: RelayStatus, _ now: Timestamp) -> TextTable {
+  var table = TextTable()
+  if let identity = status.identity {
+    table.add(
+      "identity", identity.spiffeID,
+      "expires \(age(of: identity.expiresAt, now)), trusts \(identity.trustDomains.joined(separator: " "))")
+    table.add("survives", identity.survivesUntil.rfc3339, "if nothing renews its SVID and bundles")
+  } else {
+    table.add("identity", "none yet")
+  }
+  if let snapshot = status.snapshot {
+    table.add(
+      "snapshot", String(snapshot.version.prefix(12)),
+      "\(snapshot.resources) resources, published \(age(of: snapshot.publishedAt, now))")
+    let path = (snapshot.path.map(\.node) + [status.node]).joined(separator: " > ")
+    table.add("origin", snapshot.origin, "sequence \(snapshot.sequence), via \(path)")
+  } else {
+    let delivered = status.sources.count { $0.state != .connecting && $0.state != .failed }
+    table.add("snapshot", "none yet", "\(delivered) of \(status.sources.count) sources have delivered")
+  }
+  table.add(
+    "config", fileState(status.config.state), fileDetail(status.config.loadedAt, status.config.error, now))
+  table.add(
+    "policy", fileState(status.policy.state), fileDetail(status.policy.loadedAt, status.policy.error, now))
+  table.add(
+    "audit", status.audit.state.rawValue,
+    status.audit.error ?? status.audit.head.map { "head \($0.prefix(12))" } ?? "")
+  table.add("io", status.io, status.ioReason ?? "")
+  return table
+}
+
+private func fileState(_ state: FileState) -> String {
+  switch state {
+  case .current: "current"
+  case .refused: "REFUSED"
+  case .lastGood: "LAST GOOD"
+  case .none: "NONE"
+  }
+}
+
+private func fileDetail(_ loadedAt: Timestamp?, _ error: String?, _ now: Timestamp) -> String {
+  [loadedAt.map { "loaded \(age(of: $0, now))" }, error].compactMap { $0 }.joined(separator: "; ")
+}
+
+private func sources(_ sources: [SourceStatus], _ now: Timestamp) -> TextTable {
+  var table = TextTable(header: ["NAME", "KIND", "STATE", "SINCE", "RESOURCES", "REJECTED", "LAST ERROR"])
+  for source in sources {
+    let state = source.state == .synced ? source.state.rawValue : source.state.rawValue.uppercased()
+    table.add(
+      source.name, source.kind, state, age(of: source.since, now), String(source.resources),
+      String(source.rejectedTotal), source.lastError ?? "-")
+  }
+  return table
+}
+
+/// The first few of each source: enough to start mending; `--json` has them all.
+private func rejections(_ sources: [SourceStatus]) -> [String] {
+  sources.flatMap { source -> [String] in
+    let shown = source.rejected.prefix(10)
+    guard !shown.isEmpty else { return [] }
+    var lines = ["", "REJECTED BY \(source.name)"]
+    lines += shown.map { "  \($0.place)  \($0.resource)  \($0.reason)" }
+    if source.rejectedTotal > shown.count { lines.append("  and \(source.rejectedTotal - shown.count) more") }
+    return lines
+  }
+}
+
+private func gates(_ gates: [GateStatus], _ now: Timestamp) -> TextTable {
+  var table = TextTable(header: ["GATE", "CLUSTER", "VERSION", "SINCE", "REASON"])
+  for gate in gates {
+    table.add(
+      gate.kind.rawValue, gate.cluster ?? "(all)", gate.version.map { String($0.prefix(12)) } ?? "-",
+      age(of: gate.since, now), gate.reason)
+  }
+  return table
+}
+
+private func clients(_ clients: [ClientStatus], _ now: Timestamp) -> TextTable {
+  var table = TextTable(
+    header: ["SPIFFE ID", "CLUSTER", "ADDRESS", "PROTOCOL", "SINCE", "TYPES", "CURRENT", "NACKS"])
+  for client in clients {
+    let subscriptions = client.types.values
+    let current = subscriptions.count { $0.sent != nil && $0.sent == $0.acked }
+    table.add(
+      client.spiffeID, client.cluster, client.address, client.protocol, age(of: client.connectedAt, now),
+      String(subscriptions.count), String(current), String(subscriptions.reduce(0) { $0 + $1.nacks }))
+  }
+  return table
+}
+
+private func nacks(_ clients: [ClientStatus]) -> [String] {
+  let lines = clients.flatMap { client in
+    client.types.sorted { $0.key < $1.key }.compactMap { typeURL, subscription in
+      subscription.lastNack.map { "  \(client.spiffeID)  \(typeURL)  \($0)" }
+    }
+  }
+  return lines.isEmpty ? [] : ["", "LAST NACKS"] + lines
+}
+
+/// `3m ago`, `in 23h`, `now`: one unit, because a table is read at a glance.
+func age(of time: Timestamp, _ now: Timestamp) -> String {
+  let (difference, overflow) = now.seconds.subtractingReportingOverflow(time.seconds)
+  guard !overflow, difference != .min else { return "long ago" }
+  let seconds = abs(difference)
+  let text =
+    switch seconds {
+    case 0: "now"
+    case 1..<120: "\(seconds)s"
+    case 120..<7_200: "\(seconds / 60)m"
+    case 7_200..<172_800: "\(seconds / 3_600)h"
+    default: "\(seconds / 86_400)d"
+    }
+  if seconds == 0 { return text }
+  return difference > 0 ? text + " ago" : "in " + text
+}
