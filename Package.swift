@@ -28,10 +28,12 @@ let package = Package(
   name: "meshrelay",
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
   ],
   targets: [
     // 0 ground
     room("Primitives"),
+    .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd"),
 
     // 2 facts
     room("Admin", ["Primitives"]),
@@ -47,10 +49,14 @@ let package = Package(
     // 6 wiring
     room("Console", ["Admin", "Primitives"]),
 
+    // 7 process
+    room("Relay", ["CSystemd", "Primitives", .product(name: "Logging", package: "swift-log")]),
+
     tests("Primitives", ["Primitives"]),
     tests("Tidy", []),
     tests("Admin", ["Admin", "Primitives"]),
     tests("AdminServer", ["Admin", "AdminServer"]),
     tests("Console", ["Admin", "AdminServer", "Console", "Primitives"]),
+    tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),
   ]
 )

@@ -1,5 +1,7 @@
 // Columns of text, each as wide as its widest cell.
 
+import Primitives
+
 struct TextTable {
   private let header: [String]
   private(set) var rows: [[String]] = []

@@ -1,9 +1,8 @@
 // Goal: no byte a peer chose can control a terminal. Method: every scalar below U+0100 and the known
 // invisible ones, judged by what may be left of them.
 
+import Primitives
 import Testing
-
-@testable import Console
 
 struct ForeignTextTests {
   @Test func controlCharactersAreWrittenOut() {

@@ -1,10 +1,10 @@
-// Text that came from elsewhere, made fit for a terminal: a client's NACK message must not be able to
-// move an operator's cursor, colour the screen or add lines to a table.
+// Text that came from elsewhere, made fit for a terminal or a log: what a peer says must not be able to
+// move an operator's cursor, colour the screen, or add a line that looks like one of ours.
 
-enum ForeignText {
+public enum ForeignText {
   /// One line: control characters (C0, DEL, C1, line and paragraph separators, bidirectional overrides)
   /// written as `\u{…}`.
-  static func line(_ text: String) -> String {
+  public static func line(_ text: String) -> String {
     guard text.unicodeScalars.contains(where: isUnfit) else { return text }
     var fit = ""
     for scalar in text.unicodeScalars {
