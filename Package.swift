@@ -33,9 +33,15 @@ let package = Package(
   targets: [
     // 0 ground
     room("Primitives"),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd"),
 
+    // 1 engines
+    room("Digest", ["COpenSSL", "Primitives"]),
+    room("TLS", ["COpenSSL", "Primitives"]),
+
     // 2 facts
+    room("SPIFFE", ["Primitives"]),
     room("Admin", ["Primitives"]),
 
     // 5 services
@@ -53,6 +59,11 @@ let package = Package(
     room("Relay", ["CSystemd", "Primitives", .product(name: "Logging", package: "swift-log")]),
 
     tests("Primitives", ["Primitives"]),
+    .target(
+      name: "TestCertificates", dependencies: ["COpenSSL"], path: "Tests/TestCertificates", swiftSettings: house),
+    tests("Digest", ["Digest", "Primitives", "TestCertificates"]),
+    tests("TLS", ["COpenSSL", "Primitives", "TLS", "TestCertificates"]),
+    tests("SPIFFE", ["Primitives", "SPIFFE"]),
     tests("Tidy", []),
     tests("Admin", ["Admin", "Primitives"]),
     tests("AdminServer", ["Admin", "AdminServer"]),

@@ -1,0 +1,148 @@
+// What Swift cannot import from OpenSSL 3.0 by itself: its function-like macros, as functions with types.
+// Nothing here decides anything; decisions stand in the rooms TLS and Digest.
+//
+// <sys/select.h> comes first so that fd_set has the same shape here as in Swift's Glibc module, whatever
+// feature macros a later header sets.
+
+#ifndef MESHRELAY_COPENSSL_SHIM_H
+#define MESHRELAY_COPENSSL_SHIM_H
+
+#include <sys/select.h>
+
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+
+#include <openssl/asn1.h>
+#include <openssl/bio.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+
+// Contexts and connections
+
+static inline int copenssl_set_versions(SSL_CTX *context, int minimum, int maximum) {
+  return SSL_CTX_set_min_proto_version(context, minimum) == 1
+      && SSL_CTX_set_max_proto_version(context, maximum) == 1;
+}
+
+static inline void copenssl_set_mode(SSL_CTX *context, long mode) {
+  SSL_CTX_set_mode(context, mode);
+}
+
+static inline void copenssl_disable_session_cache(SSL_CTX *context) {
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+}
+
+// Their values are 64-bit shifts behind a macro, which Swift does not import.
+static inline void copenssl_set_safe_options(SSL_CTX *context) {
+  SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION
+                                   | SSL_OP_CIPHER_SERVER_PREFERENCE);
+}
+
+static inline int copenssl_set_groups(SSL_CTX *context, const char *groups) {
+  return (int)SSL_CTX_set1_groups_list(context, groups);
+}
+
+static inline void copenssl_set_max_cert_list(SSL_CTX *context, long bytes) {
+  SSL_CTX_set_max_cert_list(context, bytes);
+}
+
+static inline int copenssl_set_server_name(SSL *connection, const char *name) {
+  return (int)SSL_set_tlsext_host_name(connection, name);
+}
+
+// BIO retry flags
+
+static inline void copenssl_want_more_input(BIO *bio) {
+  BIO_clear_retry_flags(bio);
+  BIO_set_retry_read(bio);
+}
+
+static inline void copenssl_no_retry(BIO *bio) {
+  BIO_clear_retry_flags(bio);
+}
+
+// All that a memory BIO holds: a pointer into it and the length.
+static inline long copenssl_bio_contents(BIO *bio, const uint8_t **start) {
+  return BIO_get_mem_data(bio, (char **)start);
+}
+
+// Stacks
+
+static inline STACK_OF(X509) *copenssl_certificates_new(void) { return sk_X509_new_null(); }
+static inline int copenssl_certificates_push(STACK_OF(X509) *stack, X509 *certificate) {
+  return sk_X509_push(stack, certificate);
+}
+static inline int copenssl_certificates_count(const STACK_OF(X509) *stack) {
+  return stack == NULL ? 0 : sk_X509_num(stack);
+}
+static inline X509 *copenssl_certificates_at(const STACK_OF(X509) *stack, int index) {
+  return sk_X509_value(stack, index);
+}
+static inline void copenssl_certificates_free(STACK_OF(X509) *stack) {
+  sk_X509_pop_free(stack, X509_free);
+}
+
+static inline int copenssl_names_count(const GENERAL_NAMES *names) {
+  return sk_GENERAL_NAME_num(names);
+}
+static inline const GENERAL_NAME *copenssl_names_at(const GENERAL_NAMES *names, int index) {
+  return sk_GENERAL_NAME_value(names, index);
+}
+// The text of a URI (GEN_URI) or DNS (GEN_DNS) name, NULL for every other type.
+static inline const ASN1_STRING *copenssl_name_text(const GENERAL_NAME *name, int type) {
+  return name->type == type ? name->d.ia5 : NULL;
+}
+
+static inline int copenssl_usages_count(const EXTENDED_KEY_USAGE *usages) {
+  return sk_ASN1_OBJECT_num(usages);
+}
+static inline int copenssl_usages_nid(const EXTENDED_KEY_USAGE *usages, int index) {
+  return OBJ_obj2nid(sk_ASN1_OBJECT_value(usages, index));
+}
+
+// Names, times and keys
+
+static inline int copenssl_print_name(BIO *sink, const X509_NAME *name) {
+  return X509_NAME_print_ex(sink, name, 0, XN_FLAG_RFC2253);
+}
+
+// Seconds since 1970 in UTC; 0 when the text is no valid time.
+static inline int copenssl_time_seconds(const ASN1_TIME *time, int64_t *seconds) {
+  struct tm parts;
+  memset(&parts, 0, sizeof parts);
+  if (time == NULL || ASN1_TIME_to_tm(time, &parts) != 1) return 0;
+  *seconds = (int64_t)timegm(&parts);
+  return 1;
+}
+
+static inline EVP_PKEY *copenssl_generate_p256(void) { return EVP_EC_gen("P-256"); }
+
+// A password callback that has no password, so that nothing ever asks on a terminal.
+static inline int copenssl_no_password(char *buffer, int size, int writing, void *argument) {
+  (void)buffer;
+  (void)size;
+  (void)writing;
+  (void)argument;
+  return -1;
+}
+
+// Whether an error says that a password was wanted. The interruption is copenssl_no_password's refusal.
+static inline int copenssl_wanted_password(unsigned long code) {
+  int reason = ERR_GET_REASON(code);
+  return reason == ERR_R_INTERRUPTED_OR_CANCELLED || reason == PEM_R_BAD_PASSWORD_READ
+      || reason == PEM_R_PROBLEMS_GETTING_PASSWORD || reason == PEM_R_BAD_DECRYPT;
+}
+
+static inline EVP_PKEY *copenssl_read_private_key(BIO *bio) {
+  return PEM_read_bio_PrivateKey(bio, NULL, copenssl_no_password, NULL);
+}
+
+#endif

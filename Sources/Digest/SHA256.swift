@@ -1,0 +1,88 @@
+// SHA-256 over bytes, in one call or as a stream. Source: FIPS 180-4, computed by OpenSSL's EVP interface.
+// Content versions and the audit chain stand on it; nothing here knows what the bytes mean.
+
+import COpenSSL
+
+/// SHA-256 of bytes that are at hand.
+public enum SHA256 {
+  /// Bytes of a digest.
+  public static let byteCount = 32
+
+  public static func hash(_ bytes: [UInt8]) -> [UInt8] {
+    unsafe bytes.withUnsafeBytes { unsafe hash($0) }
+  }
+
+  public static func hash(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
+    var digest = [UInt8](repeating: 0, count: byteCount)
+    let done = unsafe EVP_Digest(bytes.baseAddress, bytes.count, &digest, nil, EVP_sha256(), nil)
+    precondition(done == 1, "OpenSSL without SHA-256 cannot run this program")
+    return digest
+  }
+}
+
+/// SHA-256 of bytes that arrive piece by piece. A value: a copy goes its own way.
+public struct SHA256Stream {
+  private var context = HashContext()
+
+  public init() {}
+
+  public mutating func update(_ bytes: [UInt8]) {
+    unsafe bytes.withUnsafeBytes { unsafe update($0) }
+  }
+
+  public mutating func update(_ bytes: UnsafeRawBufferPointer) {
+    makeUnique()
+    unsafe context.update(bytes)
+  }
+
+  /// The digest of everything since the start or the last `finish`; the stream begins anew.
+  public mutating func finish() -> [UInt8] {
+    makeUnique()
+    return context.finish()
+  }
+
+  private mutating func makeUnique() {
+    if !isKnownUniquelyReferenced(&context) { context = HashContext(copying: context) }
+  }
+}
+
+/// Owns one EVP_MD_CTX, always initialised for SHA-256.
+@safe
+private final class HashContext {
+  private let pointer: OpaquePointer
+
+  convenience init(copying other: HashContext) {
+    self.init()
+    let done = unsafe EVP_MD_CTX_copy_ex(pointer, other.pointer)
+    precondition(done == 1, "no memory for a SHA-256 state of about 200 bytes")
+  }
+
+  init() {
+    guard let pointer = unsafe EVP_MD_CTX_new() else {
+      preconditionFailure("no memory for a SHA-256 state of about 200 bytes")
+    }
+    unsafe self.pointer = pointer
+    begin()
+  }
+
+  deinit { unsafe EVP_MD_CTX_free(pointer) }
+
+  func update(_ bytes: UnsafeRawBufferPointer) {
+    guard unsafe !bytes.isEmpty else { return }
+    let done = unsafe EVP_DigestUpdate(pointer, bytes.baseAddress, bytes.count)
+    precondition(done == 1, "OpenSSL refused to hash bytes")
+  }
+
+  func finish() -> [UInt8] {
+    var digest = [UInt8](repeating: 0, count: SHA256.byteCount)
+    let done = unsafe EVP_DigestFinal_ex(pointer, &digest, nil)
+    precondition(done == 1, "OpenSSL refused to finish a hash")
+    begin()
+    return digest
+  }
+
+  private func begin() {
+    let done = unsafe EVP_DigestInit_ex(pointer, EVP_sha256(), nil)
+    precondition(done == 1, "OpenSSL without SHA-256 cannot run this program")
+  }
+}

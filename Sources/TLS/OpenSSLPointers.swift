@@ -1,0 +1,131 @@
+// Owners of OpenSSL objects, and OpenSSL's error queue. Each pointer has one owner here that frees it;
+// no other file frees anything. Nothing but this room sees these types.
+
+import COpenSSL
+
+/// OpenSSL's per-thread error queue.
+enum ErrorQueue {
+  /// Call before an operation whose failure will be explained: older entries would be mistaken for its reason.
+  static func clear() { ERR_clear_error() }
+
+  /// The oldest entry, which is the cause of the later ones, in OpenSSL's words; the queue is empty afterwards.
+  static func takeReason() -> String { reason(of: take()) }
+
+  static func take() -> UInt {
+    let code = ERR_get_error()
+    ERR_clear_error()
+    return code
+  }
+
+  static func reason(of code: UInt) -> String {
+    guard code != 0 else { return "no reason given" }
+    guard let text = unsafe ERR_reason_error_string(code) else { return "error \(code)" }
+    return unsafe String(cString: text)
+  }
+}
+
+/// Owns one X509.
+@safe
+struct X509Pointer: ~Copyable {
+  let raw: OpaquePointer
+
+  /// Nil when `der` is not exactly one certificate.
+  init?(der: [UInt8]) {
+    let read = unsafe der.withUnsafeBufferPointer { bytes -> OpaquePointer? in
+      var position = bytes.baseAddress
+      guard let certificate = unsafe d2i_X509(nil, &position, bytes.count) else { return nil }
+      guard let end = unsafe bytes.baseAddress.map({ unsafe $0 + bytes.count }), unsafe position == end else {
+        unsafe X509_free(certificate)
+        return nil
+      }
+      return unsafe certificate
+    }
+    guard let read = unsafe read else { return nil }
+    unsafe raw = read
+  }
+
+  deinit { unsafe X509_free(raw) }
+
+  /// The DER of a certificate that OpenSSL has parsed.
+  static func der(of certificate: OpaquePointer) -> [UInt8] {
+    unsafe DEREncoding.bytes { unsafe i2d_X509(certificate, $0) }
+  }
+}
+
+/// Owns one EVP_PKEY.
+@safe
+struct KeyPointer: ~Copyable {
+  let raw: OpaquePointer
+
+  init(owning raw: OpaquePointer) { unsafe self.raw = raw }
+
+  deinit { unsafe EVP_PKEY_free(raw) }
+}
+
+/// Owns a memory BIO that reads from bytes which outlive it.
+@safe
+struct BIOPointer: ~Copyable {
+  let raw: OpaquePointer
+
+  init?(reading bytes: UnsafeRawBufferPointer) {
+    guard let count = Int32(exactly: bytes.count),
+      let bio = unsafe BIO_new_mem_buf(bytes.baseAddress ?? UnsafeRawPointer(bitPattern: 1), count)
+    else { return nil }
+    unsafe raw = bio
+  }
+
+  deinit { unsafe BIO_free_all(raw) }
+}
+
+/// Owns a stack of certificates and the certificates in it.
+@safe
+struct CertificateStack: ~Copyable {
+  let raw: OpaquePointer
+
+  /// Nil when one of `ders` is no certificate (or memory is out).
+  init?(_ ders: some Sequence<[UInt8]>) {
+    guard let stack = unsafe copenssl_certificates_new() else { return nil }
+    guard unsafe CertificateStack.push(ders, onto: stack) else {
+      unsafe copenssl_certificates_free(stack)
+      return nil
+    }
+    unsafe raw = stack
+  }
+
+  private static func push(_ ders: some Sequence<[UInt8]>, onto stack: OpaquePointer) -> Bool {
+    for der in ders {
+      guard let certificate = X509Pointer(der: der), unsafe X509_up_ref(certificate.raw) == 1 else {
+        return false
+      }
+      guard unsafe copenssl_certificates_push(stack, certificate.raw) > 0 else {
+        unsafe X509_free(certificate.raw)
+        return false
+      }
+    }
+    return true
+  }
+
+  deinit { unsafe copenssl_certificates_free(raw) }
+
+  /// The DER of every certificate in a stack that somebody else owns; empty for none.
+  static func ders(of stack: OpaquePointer?) -> [[UInt8]] {
+    let count = unsafe copenssl_certificates_count(stack)
+    return (0..<max(count, 0)).compactMap { index in
+      unsafe copenssl_certificates_at(stack, index).map { unsafe X509Pointer.der(of: $0) }
+    }
+  }
+}
+
+/// OpenSSL's `i2d` convention: asked once for the length, once for the bytes.
+enum DEREncoding {
+  static func bytes(
+    _ encode: (UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>?) -> Int32
+  ) -> [UInt8] {
+    let count = Int(encode(nil))
+    guard count > 0 else { return [] }
+    return unsafe [UInt8](unsafeUninitializedCapacity: count) { target, used in
+      var position = target.baseAddress
+      used = unsafe Int(encode(&position))
+    }
+  }
+}
