@@ -1,0 +1,106 @@
+// The text of one document, changed so that Yams neither expands aliases nor stops at a duplicate key.
+//
+// Yams replaces aliases before anyone can count them and refuses a mapping with a duplicate key as a
+// whole. So every `*` is replaced by a private-use character that the text does not contain: an alias
+// then parses as a plain scalar beginning with that character, and everything else parses as before.
+// Duplicate keys are made distinct by another such character. DocumentComposer undoes both.
+// Source: YAML 1.2, sections 5.3 (indicators), 7.1 (alias nodes).
+
+struct DisguisedText {
+  /// Stands for `*`.
+  let aliasMark: Unicode.Scalar
+  /// Makes keys distinct; means nothing.
+  let keyMark: Unicode.Scalar
+  private(set) var scalars: String.UnicodeScalarView
+  private var insertions: [Insertion] = []
+  private let isUnchanged: Bool
+
+  /// Key marks put into a line: what follows them there has moved to the right.
+  private struct Insertion {
+    let line: Int
+    let column: Int
+    let count: Int
+  }
+
+  /// Nil when the text uses every private-use character of the basic plane.
+  init?(_ text: String) {
+    let isPlain = text.utf8.allSatisfy { $0 < 0xEE && $0 != UInt8(ascii: "*") }
+    guard let marks = DisguisedText.unusedMarks(in: text, isPlain: isPlain) else { return nil }
+    (aliasMark, keyMark) = marks
+    isUnchanged = isPlain
+    scalars = text.unicodeScalars
+    guard !isPlain else { return }
+    var disguised = String.UnicodeScalarView()
+    for scalar in scalars { disguised.append(scalar == "*" ? aliasMark : scalar) }
+    scalars = disguised
+  }
+
+  var text: String { String(scalars) }
+
+  /// The characters that the operator wrote for `value`, a scalar of the disguised text.
+  func reveal(_ value: String) -> String {
+    guard !isUnchanged || !insertions.isEmpty else { return value }
+    var revealed = String.UnicodeScalarView()
+    for scalar in value.unicodeScalars where scalar != keyMark {
+      revealed.append(scalar == aliasMark ? "*" : scalar)
+    }
+    return String(revealed)
+  }
+
+  /// The column in the operator's text of a place in the disguised text.
+  func column(_ column: Int, ofLine line: Int) -> Int {
+    insertions.reduce(column) { moved, insertion in
+      insertion.line == line && insertion.column < column ? moved - insertion.count : moved
+    }
+  }
+
+  /// Puts `count` key marks into the key at a place of the disguised text. False when what stands
+  /// there is no simple key; then the text is unchanged.
+  mutating func markKey(line: Int, column: Int, count: Int) -> Bool {
+    guard var index = index(line: line, column: column) else { return false }
+    var place = column
+    switch scalars[index] {
+    case "\"", "'":
+      index = scalars.index(after: index)
+      place += 1
+    case "&", "!", "?", "[", "{", "|", ">": return false
+    default: break
+    }
+    scalars.insert(contentsOf: repeatElement(keyMark, count: count), at: index)
+    insertions.append(Insertion(line: line, column: place, count: count))
+    return true
+  }
+
+  private func index(line: Int, column: Int) -> String.UnicodeScalarView.Index? {
+    var index = scalars.startIndex
+    var current = 1
+    while current < line, index < scalars.endIndex {
+      let scalar = scalars[index]
+      index = scalars.index(after: index)
+      if scalar == "\r", index < scalars.endIndex, scalars[index] == "\n" {
+        index = scalars.index(after: index)
+      }
+      // The line breaks of YAML 1.1, which libyaml counts.
+      if ["\n", "\r", "\u{85}", "\u{2028}", "\u{2029}"].contains(scalar) { current += 1 }
+    }
+    guard let place = scalars.index(index, offsetBy: column - 1, limitedBy: scalars.endIndex) else {
+      return nil
+    }
+    return place < scalars.endIndex ? place : nil
+  }
+
+  private static func unusedMarks(
+    in text: String, isPlain: Bool
+  ) -> (Unicode.Scalar, Unicode.Scalar)? {
+    let privateUse: ClosedRange<UInt32> = 0xE000...0xF8FF
+    var used: Set<UInt32> = []
+    if !isPlain {
+      for scalar in text.unicodeScalars where privateUse.contains(scalar.value) {
+        used.insert(scalar.value)
+      }
+    }
+    let unused = privateUse.lazy.filter { !used.contains($0) }.compactMap(Unicode.Scalar.init).prefix(2)
+    guard let first = unused.first, let second = unused.dropFirst().first else { return nil }
+    return (first, second)
+  }
+}
