@@ -37,27 +37,39 @@ public enum Kinds {
 
   /// Kinds that only old control planes know (up to Istio 1.8), spoken of in the classic protocol alone.
   public static let classic: [Kind] = [
-    row("authentication.istio.io", "Policy", ["v1alpha1"], "istio.authentication.v1alpha1.Policy",
+    row(
+      "authentication.istio.io", "Policy", ["v1alpha1"], "istio.authentication.v1alpha1.Policy",
       "policies", "istio/authentication/v1alpha1/policies"),
-    row("authentication.istio.io", "MeshPolicy", ["v1alpha1"], "istio.authentication.v1alpha1.Policy",
+    row(
+      "authentication.istio.io", "MeshPolicy", ["v1alpha1"], "istio.authentication.v1alpha1.Policy",
       "meshpolicies", "istio/authentication/v1alpha1/meshpolicies", clusterScoped: true),
-    row("rbac.istio.io", "ServiceRole", ["v1alpha1"], "istio.rbac.v1alpha1.ServiceRole",
+    row(
+      "rbac.istio.io", "ServiceRole", ["v1alpha1"], "istio.rbac.v1alpha1.ServiceRole",
       "serviceroles", "istio/rbac/v1alpha1/serviceroles"),
-    row("rbac.istio.io", "ServiceRoleBinding", ["v1alpha1"], "istio.rbac.v1alpha1.ServiceRoleBinding",
+    row(
+      "rbac.istio.io", "ServiceRoleBinding", ["v1alpha1"], "istio.rbac.v1alpha1.ServiceRoleBinding",
       "servicerolebindings", "istio/rbac/v1alpha1/servicerolebindings"),
-    row("rbac.istio.io", "RbacConfig", ["v1alpha1"], "istio.rbac.v1alpha1.RbacConfig",
+    row(
+      "rbac.istio.io", "RbacConfig", ["v1alpha1"], "istio.rbac.v1alpha1.RbacConfig",
       "rbacconfigs", "istio/rbac/v1alpha1/rbacconfigs"),
-    row("rbac.istio.io", "ClusterRbacConfig", ["v1alpha1"], "istio.rbac.v1alpha1.RbacConfig",
+    row(
+      "rbac.istio.io", "ClusterRbacConfig", ["v1alpha1"], "istio.rbac.v1alpha1.RbacConfig",
       "clusterrbacconfigs", "istio/rbac/v1alpha1/clusterrbacconfigs", clusterScoped: true),
-    row("rbac.istio.io", "AuthorizationPolicy", ["v1alpha1"], "istio.rbac.v1alpha1.AuthorizationPolicy",
+    row(
+      "rbac.istio.io", "AuthorizationPolicy", ["v1alpha1"], "istio.rbac.v1alpha1.AuthorizationPolicy",
       "authorizationpolicies", "istio/rbac/v1alpha1/authorizationpolicies"),
-    row("config.istio.io", "HTTPAPISpec", ["v1alpha2"], "istio.mixer.v1.config.client.HTTPAPISpec",
+    row(
+      "config.istio.io", "HTTPAPISpec", ["v1alpha2"], "istio.mixer.v1.config.client.HTTPAPISpec",
       "httpapispecs", "istio/config/v1alpha2/httpapispecs"),
-    row("config.istio.io", "HTTPAPISpecBinding", ["v1alpha2"], "istio.mixer.v1.config.client.HTTPAPISpecBinding",
+    row(
+      "config.istio.io", "HTTPAPISpecBinding", ["v1alpha2"],
+      "istio.mixer.v1.config.client.HTTPAPISpecBinding",
       "httpapispecbindings", "istio/config/v1alpha2/httpapispecbindings"),
-    row("config.istio.io", "QuotaSpec", ["v1alpha2"], "istio.mixer.v1.config.client.QuotaSpec",
+    row(
+      "config.istio.io", "QuotaSpec", ["v1alpha2"], "istio.mixer.v1.config.client.QuotaSpec",
       "quotaspecs", "istio/mixer/v1/config/client/quotaspecs"),
-    row("config.istio.io", "QuotaSpecBinding", ["v1alpha2"], "istio.mixer.v1.config.client.QuotaSpecBinding",
+    row(
+      "config.istio.io", "QuotaSpecBinding", ["v1alpha2"], "istio.mixer.v1.config.client.QuotaSpecBinding",
       "quotaspecbindings", "istio/mixer/v1/config/client/quotaspecbindings"),
   ]
 
@@ -72,13 +84,16 @@ public enum Kinds {
     uniqueKeysWithValues: (all + classic).compactMap { kind in kind.collection.map { ($0, kind) } })
 
   private static let security: [Kind] = [
-    row("security.istio.io", "AuthorizationPolicy", ["v1", "v1beta1"],
+    row(
+      "security.istio.io", "AuthorizationPolicy", ["v1", "v1beta1"],
       "istio.security.v1beta1.AuthorizationPolicy", "authorizationpolicies",
       "istio/security/v1beta1/authorizationpolicies", described: true),
-    row("security.istio.io", "PeerAuthentication", ["v1", "v1beta1"],
+    row(
+      "security.istio.io", "PeerAuthentication", ["v1", "v1beta1"],
       "istio.security.v1beta1.PeerAuthentication", "peerauthentications",
       "istio/security/v1beta1/peerauthentications", described: true),
-    row("security.istio.io", "RequestAuthentication", ["v1", "v1beta1"],
+    row(
+      "security.istio.io", "RequestAuthentication", ["v1", "v1beta1"],
       "istio.security.v1beta1.RequestAuthentication", "requestauthentications",
       "istio/security/v1beta1/requestauthentications", described: true),
   ]
@@ -87,7 +102,8 @@ public enum Kinds {
     networkingRow("DestinationRule", "destinationrules"),
     networkingRow("EnvoyFilter", "envoyfilters", versions: ["v1alpha3"]),
     networkingRow("Gateway", "gateways"),
-    row("networking.istio.io", "ProxyConfig", ["v1beta1"], "istio.networking.v1beta1.ProxyConfig",
+    row(
+      "networking.istio.io", "ProxyConfig", ["v1beta1"], "istio.networking.v1beta1.ProxyConfig",
       "proxyconfigs", "istio/networking/v1beta1/proxyconfigs", described: true),
     networkingRow("ServiceEntry", "serviceentries"),
     networkingRow("Sidecar", "sidecars"),
@@ -97,18 +113,23 @@ public enum Kinds {
   ]
 
   private static let others: [Kind] = [
-    row("telemetry.istio.io", "Telemetry", ["v1", "v1alpha1"], "istio.telemetry.v1alpha1.Telemetry",
+    row(
+      "telemetry.istio.io", "Telemetry", ["v1", "v1alpha1"], "istio.telemetry.v1alpha1.Telemetry",
       "telemetries", "istio/telemetry/v1alpha1/telemetries", described: true),
-    row("extensions.istio.io", "TrafficExtension", ["v1alpha1"],
+    row(
+      "extensions.istio.io", "TrafficExtension", ["v1alpha1"],
       "istio.extensions.v1alpha1.TrafficExtension", "trafficextensions", nil, described: true),
-    row("extensions.istio.io", "WasmPlugin", ["v1alpha1"], "istio.extensions.v1alpha1.WasmPlugin",
+    row(
+      "extensions.istio.io", "WasmPlugin", ["v1alpha1"], "istio.extensions.v1alpha1.WasmPlugin",
       "wasmplugins", "istio/extensions/v1alpha1/wasmplugins", described: true),
   ]
 
   private static let mesh: [Kind] = [
-    row("core", "MeshConfig", ["v1alpha1"], "istio.mesh.v1alpha1.MeshConfig", "meshconfigs",
+    row(
+      "core", "MeshConfig", ["v1alpha1"], "istio.mesh.v1alpha1.MeshConfig", "meshconfigs",
       "istio/mesh/v1alpha1/MeshConfig", clusterScoped: true, bare: true),
-    row("core", "MeshNetworks", ["v1alpha1"], "istio.mesh.v1alpha1.MeshNetworks", "meshnetworks",
+    row(
+      "core", "MeshNetworks", ["v1alpha1"], "istio.mesh.v1alpha1.MeshNetworks", "meshnetworks",
       "istio/mesh/v1alpha1/MeshNetworks", clusterScoped: true),
   ]
 
@@ -124,7 +145,8 @@ public enum Kinds {
     jsonRow("BackendTLSPolicy", "backendtlspolicies", ["v1"]),
     jsonRow("ListenerSet", "listenersets", ["v1"]),
     jsonRow("XBackend", "xbackends", ["v1alpha1"], group: "gateway.networking.x-k8s.io"),
-    jsonRow("XBackendTrafficPolicy", "xbackendtrafficpolicies", ["v1alpha1"],
+    jsonRow(
+      "XBackendTrafficPolicy", "xbackendtrafficpolicies", ["v1alpha1"],
       group: "gateway.networking.x-k8s.io"),
     jsonRow("InferencePool", "inferencepools", ["v1"], group: "inference.networking.k8s.io"),
   ]
@@ -141,7 +163,8 @@ public enum Kinds {
   private static func networkingRow(
     _ kind: String, _ plural: String, versions: [String] = ["v1", "v1beta1", "v1alpha3"]
   ) -> Kind {
-    row("networking.istio.io", kind, versions, "istio.networking.v1alpha3." + kind, plural,
+    row(
+      "networking.istio.io", kind, versions, "istio.networking.v1alpha3." + kind, plural,
       "istio/networking/v1alpha3/" + plural, described: true)
   }
 
