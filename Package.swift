@@ -33,12 +33,15 @@ let package = Package(
   targets: [
     // 0 ground
     room("Primitives"),
+    .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd"),
 
     // 1 engines
     room("Digest", ["COpenSSL", "Primitives"]),
     room("TLS", ["COpenSSL", "Primitives"]),
+    room("HTTP2", ["CNghttp2", "Primitives"]),
+    room("GRPC", ["HTTP2", "Primitives"]),
 
     // 2 facts
     room("SPIFFE", ["Primitives"]),
@@ -63,6 +66,8 @@ let package = Package(
       name: "TestCertificates", dependencies: ["COpenSSL"], path: "Tests/TestCertificates", swiftSettings: house),
     tests("Digest", ["Digest", "Primitives", "TestCertificates"]),
     tests("TLS", ["COpenSSL", "Primitives", "TLS", "TestCertificates"]),
+    tests("HTTP2", ["HTTP2", "Primitives"]),
+    tests("GRPC", ["GRPC", "HTTP2", "Primitives"]),
     tests("SPIFFE", ["Primitives", "SPIFFE"]),
     tests("Tidy", []),
     tests("Admin", ["Admin", "Primitives"]),
