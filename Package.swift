@@ -36,6 +36,7 @@ let package = Package(
     .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd"),
+    room("Metrics", ["Primitives"]),
 
     // 1 engines
     room("Digest", ["COpenSSL", "Primitives"]),
@@ -74,5 +75,6 @@ let package = Package(
     tests("AdminServer", ["Admin", "AdminServer"]),
     tests("Console", ["Admin", "AdminServer", "Console", "Primitives"]),
     tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),
+    tests("Metrics", ["Metrics", "Primitives"]),
   ]
 )

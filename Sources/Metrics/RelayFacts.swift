@@ -1,0 +1,42 @@
+// What is not counted on loops but known at the time of a scrape: a value that the control side fills in.
+
+public import Primitives
+
+/// The gauges that describe the relay as a whole. Nil or empty leaves a series out: no number is
+/// invented for what is not known.
+public struct RelayFacts: Sendable {
+  public struct Source: Sendable {
+    /// As configured, so their number is bounded.
+    public var name: String
+    /// It delivered and is reachable.
+    public var isUp: Bool
+    public var rejected: Int
+
+    public init(name: String, isUp: Bool, rejected: Int) {
+      self.name = name
+      self.isUp = isUp
+      self.rejected = rejected
+    }
+  }
+
+  public var version: String
+  /// Resources of the newest snapshot by type (group/Kind). Unknown kinds are added up as `other`.
+  public var resources: [(type: String, count: Int)] = []
+  /// Nil before the first snapshot.
+  public var sequence: UInt64?
+  public var sources: [Source] = []
+  /// Time since the served snapshot was last known to be the newest; zero while every source is up.
+  public var staleness: Duration = .zero
+  public var svidExpiry: Timestamp?
+  public var survivesUntil: Timestamp?
+  public var configOK = true
+  public var policyOK = true
+  public var auditOK = true
+  /// Views the brake holds back.
+  public var heldViews = 0
+  public var pinnedClusters = 0
+  /// Resident memory of the process.
+  public var memoryBytes: UInt64?
+
+  public init(version: String) { self.version = version }
+}
