@@ -1,0 +1,205 @@
+"""The commands of people and scripts: check, subscribe, status; exit codes are part of the contract."""
+
+import json
+import subprocess
+
+import pytest
+import yaml
+from harness import bodies
+from harness.relay import PROGRAM, free_port, run
+from harness.tiers import build_tiers
+from harness.waiting import eventually
+from test_03_changes import AT_START, TYPE_URL, virtual_service
+
+
+@pytest.fixture
+def sound(folder):
+    """A configuration of an origin that has no problem."""
+    return build_tiers(folder).origin
+
+
+def check(relay):
+    return run("check", "--config", relay.configuration_path)
+
+
+def problem_lines(result):
+    return [line for line in (result.stdout + result.stderr).splitlines() if ".yaml:" in line or ".yml:" in line]
+
+
+def test_check_finds_nothing_in_a_sound_configuration(sound):
+    result = check(sound)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert problem_lines(result) == []
+
+
+def test_check_needs_no_identity_files(sound):
+    sound.svid.key.unlink()
+    sound.svid.certificate.unlink()
+    assert check(sound).returncode == 0
+
+
+def test_check_reports_all_problems_at_once_with_their_places(sound):
+    text = sound.configuration_path.read_text()
+    text = text.replace("admin:", "admni:").replace("loops: 1", "loops: many") + "publish: {quiet: 100}\n"
+    sound.configuration_path.write_text(text)
+    sound.write_policy("clusters:\n  - name: a\n    identities: [\"http://example.org/a\"]\n    allow: [{}]\n")
+    (sound.folder.parent / "manifests" / "bad.yaml").write_text(
+        virtual_service("bad").replace("hosts: [a.example.org]", "hosts: 7"))
+    result = check(sound)
+    output = result.stdout + result.stderr
+    assert result.returncode == 1, output
+
+    def place(file_name, needle):
+        source = text.splitlines()
+        line, column = next((n, t.index(needle)) for n, t in enumerate(source, 1) if needle in t)
+        return f"{file_name}:{line}:{column + 1}:"
+
+    assert place("meshrelay.yaml", "admni") in output
+    assert "admin" in next(line for line in output.splitlines() if "admni" in line), "the nearest key is suggested"
+    assert place("meshrelay.yaml", "many") in output
+    assert "publish" in output or "quiet" in output
+    assert "policy.yaml:3:18:" in output
+    assert "bad.yaml:5:" in output
+
+
+@pytest.mark.parametrize("change, expected", [
+    ("sources: []\n", "source"),
+    ("state: /var/lib/x\nstate: /var/lib/y\n", "state"),
+    ("admin: \"0.0.0.0:15014\"\n", "loopback"),
+    ("limits: {messageBytes: 256MB}\n", "messageBytes"),
+    ("identity: {files: {svid: a.pem}}\n", "key"),
+    ("listen: [{address: \"nowhere\"}]\n", "nowhere"),
+    ("sources: [{name: x, upstream: {addresses: [\"a:1\"], spiffeID: \"spiffe://Example.org/x\"}}]\n", "spiffe"),
+])
+def test_check_refuses(sound, change, expected):
+    key = change.partition(":")[0]
+    configuration = {name: value for name, value in sound.configuration.items() if name != key}
+    sound.configuration_path.write_text(yaml.safe_dump(configuration) + change)
+    result = check(sound)
+    assert result.returncode == 1, result.stdout
+    assert expected in (result.stdout + result.stderr).partition("meshrelay.yaml:")[2]
+
+
+@pytest.mark.parametrize("key, value", [
+    ("sources", [{"name": "gitops", "git": {"url": "https://git.example.org/mesh.git", "branch": "main"}}]),
+    ("sources", [{"name": "store", "etcd": {"endpoints": ["https://10.0.0.5:2379"], "prefix": "/mesh/"}}]),
+    ("push", [{"address": "pilot.old:9901", "spiffeID": "spiffe://example.org/pilot"}]),
+])
+def test_what_is_not_built_is_refused_by_name_and_never_ignored(sound, key, value):
+    sound.configuration[key] = value
+    sound.write_configuration()
+    result = check(sound)
+    assert result.returncode == 1
+    assert next(iter(value[0].keys() - {"name", "address", "spiffeID"}), key) in result.stdout + result.stderr
+
+
+def test_serve_refuses_an_unusable_configuration(sound):
+    sound.configuration_path.write_text("node: [\n")
+    result = run("serve", "--config", sound.configuration_path)
+    assert result.returncode == 78
+    assert "meshrelay.yaml:" in result.stderr
+
+
+def test_usage_errors_exit_64(sound):
+    assert run("no-such-command").returncode == 64
+    assert run("check", "--no-such-option").returncode == 64
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "status", "subscribe"])
+def test_every_command_explains_itself(command):
+    result = run(command, "--help")
+    assert result.returncode == 0 and "USAGE" in result.stdout
+
+
+def test_a_relay_that_is_not_there_is_69(folder):
+    result = run("status", "--json", "--admin", f"unix://{folder}/nobody.sock")
+    assert result.returncode == 69
+    assert str(folder) in result.stderr
+
+
+def test_status_json_is_the_status_unchanged(shared_tiers):
+    edge = shared_tiers.edge
+    result = run("status", "--json", "--admin", f"unix://{edge.admin_path}")
+    assert result.returncode == 0, result.stderr
+    assert set(json.loads(result.stdout)) == set(edge.status)
+    table = run("status", "--admin", f"unix://{edge.admin_path}")
+    assert table.returncode == 0
+    assert "edge" in table.stdout and "synced" in table.stdout
+
+
+def subscribe(tiers, cluster, *arguments, types=(TYPE_URL,)):
+    svid = tiers.identity(cluster)
+    return [
+        "subscribe", tiers.edge.address, *(part for name in types for part in ("--type", name)),
+        "--svid", str(svid.certificate), "--key", str(svid.key), "--bundle",
+        f"{tiers.trust.name}={tiers.trust.bundle}", *arguments]
+
+
+@pytest.mark.parametrize("dialect", [[], ["--delta"]])
+def test_subscribe_once_prints_a_line_a_type_and_ends(shared_tiers, dialect):
+    types = [bodies.type_urls(kind)[0] for kind in bodies.KINDS] + ["example.org/v1/Unknown"]
+    result = run(*subscribe(shared_tiers, "all", "--once", *dialect, types=types))
+    assert result.returncode == 0, result.stderr
+    answers = {answer["type"]: answer for answer in map(json.loads, result.stdout.splitlines())}
+    assert set(answers) == set(types)
+    for type_url, answer in answers.items():
+        assert set(answer) >= {"type", "version", "nonce", "resources", "removed"}
+        kind = type_url.rpartition("/")[2]
+        names = {name for of_kind, name in bodies.read_manifests(shared_tiers.manifests) if of_kind == kind}
+        assert len(answer["resources"]) == len(names)
+        assert all(any(name in json.dumps(resource) for resource in answer["resources"]) for name in names)
+
+
+def test_subscribe_follows_changes(folder, tiers):
+    process = subprocess.Popen(
+        [PROGRAM, *subscribe(tiers, "all")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        first = json.loads(process.stdout.readline())
+        assert len(first["resources"]) == len(AT_START)
+        (tiers.manifests / "new.yaml").write_text(virtual_service("fresh"))
+        second = json.loads(process.stdout.readline())
+        assert len(second["resources"]) == len(AT_START) + 1
+        assert second["version"] != first["version"]
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+def test_subscribe_checks_who_the_server_is(shared_tiers):
+    good = run(*subscribe(shared_tiers, "all", "--once", "--server-id", shared_tiers.edge.svid.uri))
+    assert good.returncode == 0, good.stderr
+    bad = run(*subscribe(shared_tiers, "all", "--once", "--server-id", shared_tiers.origin.svid.uri))
+    assert bad.returncode not in (0, 64)
+    assert bad.stdout == ""
+    assert "relay/edge" in bad.stderr
+
+
+def test_subscribe_says_why_it_was_refused(shared_tiers):
+    result = run(*subscribe(shared_tiers, "unknown", "--once"))
+    assert result.returncode not in (0, 64)
+    assert "PERMISSION_DENIED" in result.stderr.upper().replace(" ", "_")
+
+
+def test_subscribe_to_nobody_is_69(shared_tiers):
+    svid = shared_tiers.identity("all")
+    result = run(
+        "subscribe", f"127.0.0.1:{free_port()}", "--type", TYPE_URL, "--once", "--svid", svid.certificate, "--key",
+        svid.key, "--bundle", f"{shared_tiers.trust.name}={shared_tiers.trust.bundle}")
+    assert result.returncode == 69, result.stderr
+
+
+def test_a_relay_with_its_own_uuid_in_the_path_refuses_the_loop(folder):
+    """Two relays that name each other never become each other's truth."""
+    tiers = build_tiers(folder)
+    first, second = tiers.region, tiers.edge
+    second.write_policy({"clusters": [
+        {"name": "r", "identities": [tiers.trust.id("relay/region")], "allow": [{}]}]})
+    first.configuration["sources"] = [
+        {"name": "files", "directory": {"path": str(tiers.manifests)}}, second.as_upstream("loop")]
+    first.write_configuration()
+    first.start(ready=False)
+    second.start(ready=False)
+    looped = eventually(
+        lambda: [s for s in first.status["sources"] if s["name"] == "loop"] if first.get("/status") else [],
+        lambda found: found and found[0]["lastError"], 15, "the loop is reported")[0]
+    assert looped["state"] in ("failed", "connecting")
