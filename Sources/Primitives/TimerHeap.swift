@@ -12,12 +12,12 @@ public struct TimerHeap<Payload> {
   private struct Entry {
     let deadline: Instant
     let serial: UInt64
-    let payload: Payload
     var precedes: (Int64, UInt64) { (deadline.nanoseconds, serial) }
   }
 
   private var heap: [Entry] = []
-  private var live: Set<UInt64> = []
+  /// By serial, so that a cancelled payload is let go at once and not at its deadline.
+  private var live: [UInt64: Payload] = [:]
   private var nextSerial: UInt64 = 1
 
   public init() {}
@@ -28,15 +28,15 @@ public struct TimerHeap<Payload> {
   public mutating func arm(at deadline: Instant, _ payload: Payload) -> TimerID {
     let serial = nextSerial
     nextSerial += 1
-    live.insert(serial)
-    heap.append(Entry(deadline: deadline, serial: serial, payload: payload))
+    live[serial] = payload
+    heap.append(Entry(deadline: deadline, serial: serial))
     siftUp(heap.count - 1)
     return TimerID(serial: serial)
   }
 
   /// Does nothing for a timer that fired or was cancelled before.
   public mutating func cancel(_ id: TimerID) {
-    guard live.remove(id.serial) != nil else { return }
+    guard live.removeValue(forKey: id.serial) != nil else { return }
     // Cancelled entries leave with their deadline; compact when they are the majority.
     if heap.count > 64, heap.count > live.count * 2 { compact() }
   }
@@ -50,18 +50,19 @@ public struct TimerHeap<Payload> {
   /// Removes and returns one timer due at `now`, earliest first (arming order on ties); nil when none is due.
   public mutating func popDue(_ now: Instant) -> (id: TimerID, payload: Payload)? {
     dropCancelled()
-    guard let first = heap.first, first.deadline <= now else { return nil }
-    live.remove(first.serial)
+    guard let first = heap.first, first.deadline <= now,
+      let payload = live.removeValue(forKey: first.serial)
+    else { return nil }
     removeFirst()
-    return (TimerID(serial: first.serial), first.payload)
+    return (TimerID(serial: first.serial), payload)
   }
 
   private mutating func dropCancelled() {
-    while let first = heap.first, !live.contains(first.serial) { removeFirst() }
+    while let first = heap.first, live[first.serial] == nil { removeFirst() }
   }
 
   private mutating func compact() {
-    let kept = heap.filter { live.contains($0.serial) }
+    let kept = heap.filter { live[$0.serial] != nil }
     heap.removeAll(keepingCapacity: true)
     for entry in kept {
       heap.append(entry)
