@@ -36,6 +36,8 @@ let package = Package(
     .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd"),
+    .systemLibrary(name: "CLinux"),
+    .systemLibrary(name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
     room("Metrics", ["Primitives"]),
 
     // 1 engines
@@ -47,6 +49,9 @@ let package = Package(
     // 2 facts
     room("SPIFFE", ["Primitives"]),
     room("Admin", ["Primitives"]),
+
+    // 3 roles
+    room("Ring", ["CLiburing", "CLinux", "Primitives"]),
 
     // 5 services
     room(
@@ -76,5 +81,6 @@ let package = Package(
     tests("Console", ["Admin", "AdminServer", "Console", "Primitives"]),
     tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),
     tests("Metrics", ["Metrics", "Primitives"]),
+    tests("Ring", ["Primitives", "Ring"]),
   ]
 )

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 extern int accept4(int, struct sockaddr *__restrict, socklen_t *__restrict, int);
@@ -68,6 +69,13 @@ static inline int linux_allowed_processors(void) {
   for (size_t index = 0; index < sizeof set / sizeof set[0]; index++)
     count += __builtin_popcountl(set[index]);
   return count;
+}
+
+/* Nanoseconds of CLOCK_MONOTONIC or CLOCK_REALTIME; enough until the year 2262. */
+static inline int64_t linux_clock_nanoseconds(int clock) {
+  struct timespec now = {0, 0};
+  clock_gettime(clock, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 static inline pid_t linux_thread_id(void) { return (pid_t)syscall(SYS_gettid); }
