@@ -120,8 +120,7 @@ public struct Collection: Sendable {
     for left in edits[edit...] where storage.chunks.isEmpty {
       if let resource = left.resource { builder.append(resource) }
     }
-    let chunks = builder.finish()
-    return Collection(chunks: chunks, step: step(to: edits, chunks: chunks))
+    return Collection(chunks: builder.finish(), step: step(to: edits))
   }
 
   /// Only the resources with these names.
@@ -149,10 +148,9 @@ public struct Collection: Sendable {
     return low == 0 ? nil : low - 1
   }
 
-  /// The difference to the successor, kept with it. Not after the very first filling: that would only
-  /// hold a second list of everything.
-  private func step(to edits: [Edit], chunks: [Chunk]) -> Step? {
-    guard !isEmpty else { return nil }
+  /// The difference to the successor, kept with it: thousands of clients take the same step, and none
+  /// of them computes it.
+  private func step(to edits: [Edit]) -> Step {
     var changed: [Resource] = []
     var removed: [String] = []
     for edit in edits {
