@@ -29,6 +29,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
     .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
+    .package(url: "https://github.com/jpsim/Yams.git", exact: "6.2.2"),
   ],
   targets: [
     // 0 ground
@@ -45,6 +46,7 @@ let package = Package(
     room("TLS", ["COpenSSL", "Primitives"]),
     room("HTTP2", ["CNghttp2", "Primitives"]),
     room("GRPC", ["HTTP2", "Primitives"]),
+    room("Documents", ["Primitives", .product(name: "Yams", package: "Yams")]),
 
     // 2 facts
     room("SPIFFE", ["Primitives"]),
@@ -75,6 +77,7 @@ let package = Package(
     tests("HTTP2", ["HTTP2", "Primitives"]),
     tests("GRPC", ["GRPC", "HTTP2", "Primitives"]),
     tests("SPIFFE", ["Primitives", "SPIFFE"]),
+    tests("Documents", ["Documents", "Primitives"]),
     tests("Tidy", []),
     tests("Admin", ["Admin", "Primitives"]),
     tests("AdminServer", ["Admin", "AdminServer"]),

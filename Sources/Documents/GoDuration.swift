@@ -19,6 +19,21 @@ public enum GoDuration {
     return .nanoseconds(isNegative ? -total : total)
   }
 
+  /// A duration of at least zero in its shortest exact form, at most two units: `1m30s`, `100ms`, `30d`.
+  public static func text(_ duration: Duration) -> String {
+    let (seconds, attoseconds) = duration.components
+    let nanoseconds = attoseconds / 1_000_000_000
+    if nanoseconds != 0 {
+      let whole = seconds == 0 ? "" : "\(seconds)s"
+      let (milliseconds, rest) = nanoseconds.quotientAndRemainder(dividingBy: 1_000_000)
+      return whole + (rest == 0 ? "\(milliseconds)ms" : "\(nanoseconds)ns")
+    }
+    if seconds != 0, seconds.isMultiple(of: 86_400) { return "\(seconds / 86_400)d" }
+    if seconds != 0, seconds.isMultiple(of: 3600) { return "\(seconds / 3600)h" }
+    guard seconds >= 60 else { return "\(seconds)s" }
+    return "\(seconds / 60)m" + (seconds.isMultiple(of: 60) ? "" : "\(seconds % 60)s")
+  }
+
   /// One number with its unit, in nanoseconds.
   private static func component(_ rest: inout ArraySlice<UInt8>, days: Bool) -> Int64? {
     let whole = digits(&rest)

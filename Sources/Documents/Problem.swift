@@ -42,10 +42,15 @@ public struct Problem: Explained, Equatable {
     problems.sorted { ($0.position, $0.what) < ($1.position, $1.what) }
   }
 
-  /// Text of a file, in quotes, cut after 60 characters: for quoting it in a problem.
+  /// Text of a file in quotes, cut after 60 characters, for use in a problem. What may be a secret is
+  /// left out: everything before the last `@` (user information of a URL), and key material.
   public static func quote(_ text: String) -> String {
-    text.unicodeScalars.count <= 60
-      ? "\"\(text)\"" : "\"" + String(String.UnicodeScalarView(text.unicodeScalars.prefix(60))) + "…\""
+    guard !text.contains("-----BEGIN") else { return "\"…\"" }
+    var shown = text[...]
+    if let at = text.lastIndex(of: "@") { shown = "…" + text[at...] }
+    let scalars = shown.unicodeScalars
+    guard scalars.count > 60 else { return "\"\(shown)\"" }
+    return "\"" + String(String.UnicodeScalarView(scalars.prefix(60))) + "…\""
   }
 }
 

@@ -164,14 +164,14 @@ struct TreeBuilder {
     let isName = !name.isEmpty && name.utf8.allSatisfy(TreeBuilder.isNameByte)
     guard isName else {
       report(
-        position, "an unquoted * begins an alias, and \(Problem.quote("*" + name)) names none",
+        position, "an unquoted * begins an alias, and this is none",
         howToFix: "put the value in quotes")
       throw Stop()
     }
     guard let target = anchors[name] else {
       report(
-        position, "the alias *\(name) names no anchor above it",
-        howToFix: "write &\(name) where the value stands first, or quote the value")
+        position, "this alias names no anchor above it",
+        why: "an unquoted * begins an alias", howToFix: "put the value in quotes, or write the anchor with &")
       throw Stop()
     }
     expanded += target.weight
@@ -194,12 +194,12 @@ struct TreeBuilder {
     }
   }
 
-  // MARK: Problems
+  // MARK: Problems: they quote keys only, a value may be a secret.
 
   /// Tags of the YAML types pass; a program's own tags mean nothing here.
   private mutating func checkTag(_ tag: String, standard: String?, at position: SourcePosition) {
     if tag.isEmpty || tag == standard || (standard == nil && tag.hasPrefix("tag:yaml.org,2002:")) { return }
-    report(position, "the tag \(Problem.quote(tag)) has no meaning here", howToFix: "remove it")
+    report(position, "this tag has no meaning here", howToFix: "remove it")
   }
 
   private mutating func tooDeep(_ position: SourcePosition) -> Stop {
