@@ -116,6 +116,16 @@ extension Admission {
     return try admit(type: type, draft: draft, limits: limits, canonicalize: canonicalize)
   }
 
+  /// The name an xDS payload gives itself, readable even where the object will be set aside; nil when
+  /// not even that can be read.
+  public static func claimedName(type: TypeName, payload: EncodedAny) -> String? {
+    if Kinds[type]?.isBare == true { return Kind.bareName }
+    guard let name = try? MCPEnvelope(ProtobufReader(payload.value)).metadata?.name, !name.isEmpty else {
+      return nil
+    }
+    return heldName(of: name, type: type)
+  }
+
   private static func split(
     _ wireName: String, isClusterScoped: Bool?
   ) throws(AdmissionError) -> (namespace: String, name: String) {

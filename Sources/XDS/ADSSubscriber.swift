@@ -1,0 +1,307 @@
+// The asking side of one aggregated discovery stream: what a relay says to its upstream.
+//
+//   begin(held) ─► first requests          receive(response) ─► updates for merging
+//   nextRequest() until nil: ACKs, NACKs   deadlinePassed()  ─► "complete" although some type is silent
+//
+// Keeps the last good set of every type over streams. A response that cannot be trusted as a whole is
+// refused and changes nothing; a bad object is set aside alone and what is held of it stays. A foreign
+// upstream that turns empty is a fault, never a deletion. Loops and steps back end the stream.
+// Source: envoy.service.discovery.v3; positions: `ControlPlane`.
+
+public import Primitives
+public import Snapshots
+
+/// What the subscriber learned; for status, logs and metrics.
+public enum ADSSubscriberEvent: Sendable, Equatable {
+  /// The first answer for a type since this subscriber was made.
+  case answered(typeURL: String)
+  /// We refused a response (NACK).
+  case refused(typeURL: String, reason: String)
+  /// A foreign upstream turned empty; what it had is kept.
+  case turnedEmpty(typeURL: String)
+  /// A response for a type we did not ask for.
+  case unexpected(typeURL: String)
+}
+
+/// The subscriptions of one relay at one upstream.
+public struct ADSSubscriber {
+  /// What a subscriber is made of.
+  public struct Settings: Sendable {
+    public var dialect: ADSDialect
+    /// What to ask for; each kind once.
+    public var types: [TypeURL]
+    public var node: Node
+    /// Name of the source, borne by its resources.
+    public var source: String
+    /// The upstream's address, for reports.
+    public var upstream: String
+    /// UUID of this process, which must not be in the path of what is offered.
+    public var instance: String
+    public var limits: Limits
+    public var canonicalize: BodyCanonicalizer?
+
+    public init(
+      dialect: ADSDialect, types: [TypeURL], node: Node, source: String, upstream: String,
+      instance: String, limits: Limits, canonicalize: BodyCanonicalizer? = nil
+    ) {
+      precondition(Set(types.map(\.type)).count == types.count, "a kind is asked for twice")
+      self.dialect = dialect
+      self.types = types
+      self.node = node
+      self.source = source
+      self.upstream = upstream
+      self.instance = instance
+      self.limits = limits
+      self.canonicalize = canonicalize
+    }
+  }
+
+  /// One type asked for.
+  private struct Topic {
+    let url: TypeURL
+    /// The last good set.
+    var held = Collection.empty
+    /// version_info of the last good response; state of the world only.
+    var version = ""
+    var isAnswered = false
+    var isAnsweredOnStream = false
+    /// Delta: nothing was said of what we hold, so the first answer is everything.
+    var awaitsEverything = false
+  }
+
+  /// How long types may stay silent before the source counts as complete without them. Reason: xDS
+  /// advises 15 s before concluding that something does not exist.
+  public static let patience: Duration = .seconds(15)
+
+  private var settings: Settings
+  private var topics: [Topic]
+  private var position: Position?
+  private var requests: [[UInt8]] = []
+  private var events: [ADSSubscriberEvent] = []
+  private var firstAnswerAt: Instant?
+  private var isComplete = false
+
+  public init(_ settings: Settings) {
+    self.settings = settings
+    topics = settings.types.map { Topic(url: $0) }
+  }
+
+  /// Begins a new stream and returns its first requests. `held` is what is being served of this source
+  /// and `position` where that stands; nil takes whatever the upstream offers (`adopt`).
+  public mutating func begin(held: [TypeName: Collection], position: Position?, upstream: String) -> [[UInt8]] {
+    self.position = position
+    settings.upstream = upstream
+    requests = []
+    for index in topics.indices {
+      topics[index].held = held[topics[index].url.type] ?? .empty
+      topics[index].isAnsweredOnStream = false
+    }
+    return topics.indices.map { firstRequest($0) }
+  }
+
+  /// Takes one response. An error ends the stream; what is held stays.
+  public mutating func receive(
+    _ message: [UInt8], now: Instant, wallClock: Timestamp
+  ) throws(ADSError) -> [SourceUpdate] {
+    let response: ReceivedResponse
+    do {
+      response = try ReceivedResponse(message, dialect: settings.dialect)
+    } catch {
+      throw .malformedResponse(error)
+    }
+    guard let index = topics.firstIndex(where: { $0.url.text == response.typeURL }) else {
+      events.append(.unexpected(typeURL: String(response.typeURL.prefix(TypeURL.bytesMax))))
+      return []
+    }
+    let reading: ResponseReading
+    do {
+      reading = try ResponseReading(response, dialect: settings.dialect, context(index, wallClock))
+    } catch {
+      refuse(response, index, reason: error.reason)
+      return []
+    }
+    let updates = try take(reading, from: response, index, now: now, wallClock: wallClock)
+    return updates + completed()
+  }
+
+  /// The next request to write, or nil when there is none now.
+  public mutating func nextRequest() -> [UInt8]? {
+    requests.isEmpty ? nil : requests.removeFirst()
+  }
+
+  public mutating func nextEvent() -> ADSSubscriberEvent? {
+    events.isEmpty ? nil : events.removeFirst()
+  }
+
+  /// When `deadlinePassed` should be called; nil when nothing waits for time.
+  public func nextDeadline() -> Instant? {
+    isComplete ? nil : firstAnswerAt.map { $0 + ADSSubscriber.patience }
+  }
+
+  /// After `patience` the source is complete without the types that stay silent.
+  public mutating func deadlinePassed(now: Instant) -> [SourceUpdate] {
+    guard let deadline = nextDeadline(), deadline <= now else { return [] }
+    isComplete = true
+    return [SourceUpdate(source: settings.source, kind: .complete)]
+  }
+
+  /// Types the upstream has not answered since this subscriber was made.
+  public var unanswered: [TypeURL] { topics.filter { !$0.isAnswered }.map(\.url) }
+
+  /// State of the world: asks for every type again. istiod does not push every kind of change.
+  public mutating func refresh() {
+    guard settings.dialect == .stateOfTheWorld else { return }
+    for topic in topics where topic.isAnsweredOnStream {
+      var request = DiscoveryRequest()
+      request.typeURL = topic.url.text
+      request.versionInfo = topic.version
+      requests.append(request.encoded(node: nil))
+    }
+  }
+
+  private mutating func firstRequest(_ index: Int) -> [UInt8] {
+    let node = index == 0 ? settings.node : nil
+    switch settings.dialect {
+    case .stateOfTheWorld:
+      var request = DiscoveryRequest()
+      request.typeURL = topics[index].url.text
+      request.versionInfo = topics[index].version
+      return request.encoded(node: node)
+    case .delta:
+      var request = DeltaDiscoveryRequest()
+      request.typeURL = topics[index].url.text
+      topics[index].held.forEach { request.initialVersions[$0.wireName] = $0.version.description }
+      var encoded = request.encoded(node: node)
+      // A server refuses requests above its limit for ever; asking for everything always works.
+      if encoded.count > settings.limits.requestBytes
+        || request.initialVersions.count > settings.limits.namesPerSubscription
+      {
+        request.initialVersions = [:]
+        encoded = request.encoded(node: node)
+      }
+      topics[index].awaitsEverything = request.initialVersions.isEmpty
+      return encoded
+    }
+  }
+
+  private func context(_ index: Int, _ wallClock: Timestamp) -> ResponseReading.Context {
+    ResponseReading.Context(
+      type: topics[index].url.type, held: topics[index].held, source: settings.source,
+      place: settings.upstream, wallClock: wallClock, limits: settings.limits,
+      canonicalize: settings.canonicalize)
+  }
+
+  private mutating func take(
+    _ reading: ResponseReading, from response: ReceivedResponse, _ index: Int, now: Instant,
+    wallClock: Timestamp
+  ) throws(ADSError) -> [SourceUpdate] {
+    let controlPlane = response.identifier.flatMap { ControlPlane(json: $0) }
+    let held = topics[index].held
+    let isWhole = settings.dialect == .stateOfTheWorld || topics[index].awaitsEverything
+    let removals = isWhole ? absent(from: reading, held) : reading.removed.filter { held.contains($0) }
+    let upserts = reading.admitted.filter { held[$0.wireName]?.version != $0.version }
+
+    if controlPlane == nil, isSuspicious(removals: removals, reading, index) {
+      events.append(.turnedEmpty(typeURL: topics[index].url.text))
+      note(answerTo: index, now: now)
+      refuse(response, index, reason: "Nothing is left of what was there: kept until the operator decides")
+      return []
+    }
+    if let controlPlane {
+      try judge(controlPlane.position, bringsChange: !upserts.isEmpty || !removals.isEmpty, wallClock)
+    }
+    topics[index].held = held.applying(upserts: upserts, removals: removals)
+    topics[index].version = response.version
+    topics[index].awaitsEverything = false
+    note(answerTo: index, now: now)
+    acknowledge(response)
+    return [
+      SourceUpdate(
+        source: settings.source,
+        kind: .change(topics[index].url.type, upserts: upserts, removals: removals),
+        rejected: reading.rejected, position: controlPlane?.position,
+        removals: controlPlane?.removals ?? .source)
+    ]
+  }
+
+  /// Names that a whole set no longer has. What was set aside keeps its last good version; and where
+  /// something could not even be named, nothing is taken as gone.
+  private func absent(from reading: ResponseReading, _ held: Collection) -> [String] {
+    guard !reading.hasUnnamed else { return [] }
+    let present = Set(reading.admitted.map(\.wireName)).union(reading.rejectedNames)
+    return held.names.filter { !present.contains($0) }
+  }
+
+  /// A foreign upstream that answers with nothing, at the beginning of a stream or for all it had.
+  private func isSuspicious(removals: [String], _ reading: ResponseReading, _ index: Int) -> Bool {
+    let topic = topics[index]
+    guard !topic.held.isEmpty, removals.count == topic.held.count, reading.admitted.isEmpty else {
+      return false
+    }
+    let others = topics.enumerated().contains { $0.offset != index && !$0.element.held.isEmpty }
+    return !topic.isAnsweredOnStream || !others
+  }
+
+  private mutating func judge(
+    _ offered: Position, bringsChange: Bool, _ wallClock: Timestamp
+  ) throws(ADSError) {
+    let verdict = Position.judge(
+      offered: offered, held: position, instance: settings.instance, now: wallClock,
+      bringsChange: bringsChange)
+    let upstream = settings.upstream
+    switch verdict {
+    case .accepted:
+      // Equal content from a replica that is behind changes nothing, our position included.
+      let isNewer = position.map { $0.origin == offered.origin && $0.sequence <= offered.sequence }
+      if bringsChange || isNewer != false { position = offered }
+    case .loop: throw .loop(upstream: upstream)
+    case .behind:
+      throw .behind(upstream: upstream, offered: offered.sequence, held: position?.sequence ?? 0)
+    case .otherOrigin:
+      throw .otherOrigin(upstream: upstream, offered: offered.origin, held: position?.origin ?? "")
+    case .future: throw .fromTheFuture(upstream: upstream, offered: offered.sequence)
+    }
+  }
+
+  private mutating func note(answerTo index: Int, now: Instant) {
+    if !topics[index].isAnswered { events.append(.answered(typeURL: topics[index].url.text)) }
+    topics[index].isAnswered = true
+    topics[index].isAnsweredOnStream = true
+    if firstAnswerAt == nil { firstAnswerAt = now }
+  }
+
+  private mutating func completed() -> [SourceUpdate] {
+    guard !isComplete, topics.allSatisfy(\.isAnswered) else { return [] }
+    isComplete = true
+    return [SourceUpdate(source: settings.source, kind: .complete)]
+  }
+
+  private mutating func acknowledge(_ response: ReceivedResponse) {
+    answer(response, version: response.version, fault: nil)
+  }
+
+  private mutating func refuse(_ response: ReceivedResponse, _ index: Int, reason: String) {
+    events.append(.refused(typeURL: topics[index].url.text, reason: reason))
+    answer(
+      response, version: topics[index].version,
+      fault: RequestFault(code: RequestFault.invalidArgument, message: reason))
+  }
+
+  private mutating func answer(_ response: ReceivedResponse, version: String, fault: RequestFault?) {
+    switch settings.dialect {
+    case .stateOfTheWorld:
+      var request = DiscoveryRequest()
+      request.typeURL = response.typeURL
+      request.versionInfo = version
+      request.nonce = response.nonce
+      request.fault = fault
+      requests.append(request.encoded(node: nil))
+    case .delta:
+      var request = DeltaDiscoveryRequest()
+      request.typeURL = response.typeURL
+      request.nonce = response.nonce
+      request.fault = fault
+      requests.append(request.encoded(node: nil))
+    }
+  }
+}
