@@ -45,7 +45,7 @@ let package = Package(
     room("Digest", ["COpenSSL", "Primitives"]),
     room("TLS", ["COpenSSL", "Primitives"]),
     room("HTTP2", ["CNghttp2", "Primitives"]),
-    room("GRPC", ["HTTP2", "Primitives"]),
+    room("GRPC", ["HTTP2"]),
     room("Documents", ["Primitives", .product(name: "Yams", package: "Yams")]),
 
     // 2 facts
