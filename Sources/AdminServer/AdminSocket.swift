@@ -34,7 +34,10 @@ struct AdminSocket: Sendable {
 
   private static func prepareFolder(of path: String) throws(AdminServerError) {
     let folder = AdminSocket.folder(of: path)
-    guard unsafe mkdir(folder, 0o750) == 0 || errno == EEXIST else {
+    // A folder that is there is the operator's; one that is made here is not narrowed by the umask.
+    if unsafe mkdir(folder, 0o750) == 0 {
+      _ = unsafe chmod(folder, 0o750)
+    } else if errno != EEXIST {
       throw .cannotMakeFolder(path: folder, reason: reason(errno))
     }
   }
