@@ -50,12 +50,14 @@ let package = Package(
 
     // 2 facts
     room("SPIFFE", ["Primitives"]),
+    room("Trust", ["Primitives", "SPIFFE", "TLS"]),
     room("Admin", ["Primitives"]),
 
     // 3 roles
     room("Ring", ["CLiburing", "CLinux", "Primitives"]),
 
     // 5 services
+    room("Identity", ["Primitives", "SPIFFE", "Trust"]),
     room(
       "AdminServer",
       [
@@ -77,6 +79,8 @@ let package = Package(
     tests("HTTP2", ["HTTP2", "Primitives"]),
     tests("GRPC", ["GRPC", "HTTP2", "Primitives"]),
     tests("SPIFFE", ["Primitives", "SPIFFE"]),
+    tests("Trust", ["Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"]),
+    tests("Identity", ["Identity", "Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"]),
     tests("Documents", ["Documents", "Primitives"]),
     tests("Tidy", []),
     tests("Admin", ["Admin", "Primitives"]),

@@ -6,6 +6,7 @@ import COpenSSL
 
 /// What one certificate says. Extension values are OpenSSL configuration text; nil leaves the extension out.
 public struct CertificatePlan {
+  /// Empty: no subject at all.
   public var commonName = "test"
   public var basicConstraints: String? = "critical,CA:FALSE"
   public var keyUsage: String? = "critical,digitalSignature"
@@ -53,15 +54,16 @@ public struct TestIdentity {
 
 /// A key and certificate that can sign others. Root or intermediate.
 @safe
-public final class TestAuthority {
+public final class TestAuthority: Sendable {
   /// 2026-11-23T12:00:00Z: the instant around which everything is valid by default.
   public static let epoch: Int64 = 1_795_435_200
 
   public let trustDomain: String
   /// DER.
   public let certificate: [UInt8]
-  private let key: OpaquePointer
-  private let pointer: OpaquePointer
+  // Never changed after the initializer, and OpenSSL locks its reference counts.
+  nonisolated(unsafe) private let key: OpaquePointer
+  nonisolated(unsafe) private let pointer: OpaquePointer
   /// Intermediates from this authority up to, not including, its root.
   private let path: [[UInt8]]
 
@@ -161,9 +163,11 @@ extension TestAuthority {
     _ = unsafe ASN1_TIME_set(X509_getm_notBefore(certificate), time_t(plan.notBefore))
     _ = unsafe ASN1_TIME_set(X509_getm_notAfter(certificate), time_t(plan.notAfter))
     let name = unsafe X509_get_subject_name(certificate)
-    unsafe require(
-      X509_NAME_add_entry_by_txt(
-        name, "CN", MBSTRING_UTF8, Array(plan.commonName.utf8), Int32(plan.commonName.utf8.count), -1, 0))
+    if !plan.commonName.isEmpty {
+      unsafe require(
+        X509_NAME_add_entry_by_txt(
+          name, "CN", MBSTRING_UTF8, Array(plan.commonName.utf8), Int32(plan.commonName.utf8.count), -1, 0))
+    }
     let issuerName = unsafe issuer.map { unsafe X509_get_subject_name($0.certificate) } ?? name
     unsafe require(X509_set_issuer_name(certificate, issuerName))
     unsafe require(X509_set_pubkey(certificate, key))
