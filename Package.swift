@@ -24,6 +24,11 @@ func tests(_ name: String, _ imports: [Target.Dependency]) -> Target {
     swiftSettings: house)
 }
 
+/// A library that only tests import: `Tests/<name>`.
+func support(_ name: String, _ imports: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: imports, path: "Tests/" + name, swiftSettings: house)
+}
+
 let package = Package(
   name: "meshrelay",
   dependencies: [
@@ -72,8 +77,7 @@ let package = Package(
     room("Relay", ["CSystemd", "Primitives", .product(name: "Logging", package: "swift-log")]),
 
     tests("Primitives", ["Primitives"]),
-    .target(
-      name: "TestCertificates", dependencies: ["COpenSSL"], path: "Tests/TestCertificates", swiftSettings: house),
+    support("TestCertificates", ["COpenSSL"]),
     tests("Digest", ["Digest", "Primitives", "TestCertificates"]),
     tests("TLS", ["COpenSSL", "Primitives", "TLS", "TestCertificates"]),
     tests("HTTP2", ["HTTP2", "Primitives"]),
