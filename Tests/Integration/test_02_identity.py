@@ -177,8 +177,7 @@ def test_a_relay_refuses_an_upstream_that_is_somebody_else(folder):
     tiers.region.write_configuration()
     tiers.region.start(ready=False)
     source = eventually(
-        lambda: tiers.region.get("/status") and tiers.region.status["sources"][0],
-        lambda source: source and source["lastError"], 10, "a reported error")
+        lambda: tiers.region.status["sources"][0], lambda source: source["lastError"], 10, "a reported error")
     assert source["state"] in ("connecting", "failed")
     assert "relay/origin" in str(source["lastError"]), source
     assert tiers.region.get("/readyz")[0] == 503

@@ -58,7 +58,6 @@ def test_a_lost_upstream_is_reported_and_found_again(tiers):
 def test_nothing_is_answered_before_it_is_complete(folder):
     tiers = build_tiers(folder)
     tiers.edge.start(ready=False)
-    eventually(lambda: tiers.edge.get("/healthz"), lambda answer: answer and answer[0] == 200, 10, "the edge lives")
     with tiers.client("all") as client:
         client.subscribe(*ALL_FIRST_SPELLINGS, "example.org/v1/Unknown")
         client.expect_silence(2)

@@ -202,7 +202,7 @@ def test_a_stream_without_window_holds_no_other_stream_up(tiers):
         stuck = connection.call(subscription(TYPE_URL))
         served = connection.call(subscription(OTHER))
         connection.receive(10, until=lambda: len(connection.data.get(served, b"")) > 400)
-        assert len(connection.data[stuck]) <= 1000
+        assert len(connection.data.get(stuck, b"")) <= 1000
         assert len(connection.data[served]) > 400, "a small answer passes the stuck one"
         connection.h2.increment_flow_control_window(2**24, stream_id=stuck)
         connection.h2.increment_flow_control_window(2**24)

@@ -200,6 +200,6 @@ def test_a_relay_with_its_own_uuid_in_the_path_refuses_the_loop(folder):
     first.start(ready=False)
     second.start(ready=False)
     looped = eventually(
-        lambda: [s for s in first.status["sources"] if s["name"] == "loop"] if first.get("/status") else [],
-        lambda found: found and found[0]["lastError"], 15, "the loop is reported")[0]
+        lambda: next(source for source in first.status["sources"] if source["name"] == "loop"),
+        lambda source: source["lastError"], 15, "the loop is reported")
     assert looped["state"] in ("failed", "connecting")

@@ -108,7 +108,7 @@ class Relay:
         fresh.rename(self.folder / "policy.yaml")
 
     def start(self, ready=True, arguments=()):
-        """Starts the process; with `ready`, returns when /readyz says 200."""
+        """Starts the process and returns when it is ready; without `ready`, when it listens."""
         log = open(self.folder / "log", "ab")
         with log:
             self.process = subprocess.Popen(
@@ -119,16 +119,27 @@ class Relay:
             Relay._running.append(self)
         if ready:
             self.wait_ready()
+        else:
+            self.wait_alive()
         return self
 
     def wait_ready(self, timeout=20):
+        """Returns when /readyz says 200."""
+        self._wait_for("/readyz", timeout)
+
+    def wait_alive(self, timeout=10):
+        """Returns when /healthz says 200 and the listener accepts; the relay may still have nothing to serve."""
+        self._wait_for("/healthz", timeout)
+        socket.create_connection(("127.0.0.1", self.port), timeout).close()
+
+    def _wait_for(self, path, timeout):
         def answer():
             if self.process.poll() is not None:
                 raise AssertionError(f"{self.name} ended with {self.process.returncode}:\n{self.log[-4000:]}")
-            return self.get("/readyz")
+            return self.get(path)
 
         try:
-            eventually(answer, lambda got: got is not None and got[0] == 200, timeout, f"{self.name} ready")
+            eventually(answer, lambda got: got is not None and got[0] == 200, timeout, f"{path} of {self.name}")
         except AssertionError as problem:
             raise AssertionError(f"{problem}\nlog of {self.name}:\n{self.log[-4000:]}") from None
 
