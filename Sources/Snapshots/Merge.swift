@@ -169,11 +169,11 @@ public struct Merge: Sendable {
   ) {
     let wasReady = isReady(type)
     let held = sources[index].collections[type] ?? .empty
-    let changed = upserts.filter { resource in
-      !(held[resource.wireName].map { $0.version == resource.version && $0.source == resource.source }
-        ?? false)
+    let latest = Dictionary(upserts.map { ($0.wireName, $0) }) { $1 }
+    let changed = latest.values.filter { resource in
+      held[resource.wireName].map { $0.version != resource.version || $0.source != resource.source } ?? true
     }
-    let gone = removals.filter { held.contains($0) }
+    let gone = removals.filter { latest[$0] == nil && held.contains($0) }
     sources[index].answered.insert(type)
     sources[index].collections[type] = held.applying(upserts: changed, removals: gone)
 
