@@ -30,6 +30,17 @@ public struct ObjectIdentity: Hashable, Comparable, Sendable, CustomStringConver
   }
 }
 
+/// The names of an object, whatever its kind.
+public struct ObjectNames: Hashable, Sendable {
+  public let namespace: String
+  public let name: String
+
+  public init(namespace: String, name: String) {
+    self.namespace = namespace
+    self.name = name
+  }
+}
+
 /// An object as its manifest says, encoded but not yet admitted.
 public struct ManifestObject: Sendable {
   public let identity: ObjectIdentity
@@ -52,8 +63,10 @@ public struct ManifestObject: Sendable {
 
 /// An object, or a part of a file that would have been one, that was set aside.
 public struct RejectedManifest: Sendable {
-  /// Nil when the text does not even say which object it is.
+  /// Nil when the text does not say which object it is.
   public let identity: ObjectIdentity?
+  /// What is known without an identity: its names, when only the kind is unknown.
+  public let names: ObjectNames?
   /// `group/Kind namespace/name` as far as known; empty when nothing is.
   public let label: String
   /// At least one.
@@ -101,7 +114,7 @@ public enum ManifestFile {
     let parsed = YAML.parse(yaml: text, file: file, limits: options.limits)
     var contents = ManifestContents()
     for problem in parsed.problems {
-      contents.rejected.append(RejectedManifest(identity: nil, label: "", problems: [problem]))
+      contents.rejected.append(RejectedManifest(identity: nil, names: nil, label: "", problems: [problem]))
     }
     for document in parsed.documents {
       var problems: [Problem] = []
@@ -110,8 +123,7 @@ public enum ManifestFile {
         read(value, options: options, into: &contents)
       } else {
         let reader = ObjectReader(value, options: options)
-        contents.rejected.append(
-          RejectedManifest(identity: reader.identity, label: reader.label, problems: problems))
+        contents.rejected.append(reader.rejected(for: problems))
       }
     }
     return contents
@@ -130,8 +142,7 @@ public enum ManifestFile {
     if let object = reader.read() {
       contents.objects.append(object)
     } else {
-      contents.rejected.append(
-        RejectedManifest(identity: reader.identity, label: reader.label, problems: reader.problems))
+      contents.rejected.append(reader.rejected(for: reader.problems))
     }
   }
 

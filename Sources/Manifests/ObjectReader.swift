@@ -25,9 +25,17 @@ struct ObjectReader {
   var identity: ObjectIdentity? {
     guard let (type, _) = statedType, let kind = Kinds[type] else { return nil }
     if kind.isBare { return ObjectIdentity(type: type, namespace: "", name: Kind.bareName) }
-    guard let name = text("name") else { return nil }
-    let namespace = kind.isClusterScoped ? "" : text("namespace") ?? options.defaultNamespace
-    return ObjectIdentity(type: type, namespace: namespace, name: name)
+    guard let names else { return nil }
+    return ObjectIdentity(
+      type: type, namespace: kind.isClusterScoped ? "" : names.namespace, name: names.name)
+  }
+
+  private var names: ObjectNames? {
+    text("name").map { ObjectNames(namespace: text("namespace") ?? options.defaultNamespace, name: $0) }
+  }
+
+  func rejected(for problems: [Problem]) -> RejectedManifest {
+    RejectedManifest(identity: identity, names: names, label: label, problems: problems)
   }
 
   /// For people: as much as is known.
