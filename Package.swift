@@ -56,9 +56,11 @@ let package = Package(
     // 2 facts
     room("SPIFFE", ["Primitives"]),
     room("Trust", ["Primitives", "SPIFFE", "TLS"]),
+    room("Snapshots", ["Digest", "Primitives"]),
     room("Admin", ["Primitives"]),
 
     // 3 roles
+    room("XDS", ["Primitives", "Snapshots"]),
     room("Ring", ["CLiburing", "CLinux", "Primitives"]),
 
     // 5 services
@@ -77,6 +79,7 @@ let package = Package(
     room("Relay", ["CSystemd", "Primitives", .product(name: "Logging", package: "swift-log")]),
 
     tests("Primitives", ["Primitives"]),
+    tests("Snapshots", ["Primitives", "Snapshots"]),
     support("TestCertificates", ["COpenSSL"]),
     tests("Digest", ["Digest", "Primitives", "TestCertificates"]),
     tests("TLS", ["COpenSSL", "Primitives", "TLS", "TestCertificates"]),

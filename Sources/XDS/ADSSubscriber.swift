@@ -88,7 +88,8 @@ public struct ADSSubscriber {
 
   /// Begins a new stream and returns its first requests. `held` is what is being served of this source
   /// and `position` where that stands; nil takes whatever the upstream offers (`adopt`).
-  public mutating func begin(held: [TypeName: Collection], position: Position?, upstream: String) -> [[UInt8]] {
+  public mutating func begin(held: [TypeName: Collection], position: Position?, upstream: String) -> [[UInt8]]
+  {
     self.position = position
     settings.upstream = upstream
     requests = []
@@ -170,7 +171,9 @@ public struct ADSSubscriber {
     case .delta:
       var request = DeltaDiscoveryRequest()
       request.typeURL = topics[index].url.text
-      topics[index].held.forEach { request.initialVersions[$0.wireName] = $0.version.description }
+      for resource in topics[index].held.resources {
+        request.initialVersions[resource.wireName] = resource.version.description
+      }
       var encoded = request.encoded(node: node)
       // A server refuses requests above its limit for ever; asking for everything always works.
       if encoded.count > settings.limits.requestBytes

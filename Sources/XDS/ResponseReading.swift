@@ -36,7 +36,8 @@ struct ResponseReading {
     let isBare = Kinds[context.type]?.isBare == true
     for (index, element) in response.elements.enumerated() {
       let (wrapperName, payload) = try ResponseReading.open(element, dialect, index)
-      let claimed = wrapperName.map { Admission.heldName(of: $0, type: context.type) }
+      let claimed =
+        wrapperName.map { Admission.heldName(of: $0, type: context.type) }
         ?? payload.flatMap { Admission.claimedName(type: context.type, payload: $0) }
       if let claimed, !names.insert(claimed).inserted {
         guard isBare else { throw Refusal(reason: AdmissionError.duplicateName(claimed).what) }
