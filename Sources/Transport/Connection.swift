@@ -1,0 +1,557 @@
+// A connection's whole life in one file: socket, TLS and HTTP/2 joined. Read it from top to bottom:
+//
+//   connecting ─► handshaking ─► streaming ─► draining ─► flushing ─► closing ─► closed
+//   (client)      (TLS)          (HTTP/2)     (GOAWAY)    (last bytes) (kernel)
+//
+// Every wait has a deadline. Nothing is sent and nothing is parsed beyond TLS before the peer's
+// certificate was accepted: the HTTP/2 session is born only then. Closing has named steps because the
+// kernel may still own a buffer: refuse new work, cancel, join completions, close, free (Ring does the
+// middle three and says `socketClosed`).
+
+public import GRPC
+public import HTTP2
+public import Primitives
+public import Ring
+public import TLS
+
+/// What the owner of a connection wants to know. Called on the loop.
+public protocol ConnectionOwner: AnyObject {
+  /// The peer is verified and HTTP/2 may start; nothing was written to it yet.
+  func connectionVerified(_ connection: Connection)
+  /// HTTP/2 is up: calls may be opened (client side).
+  func connectionReady(_ connection: Connection)
+  /// Server side: a client opened a call. Nil: the method does not exist here.
+  func connection(_ connection: Connection, opened call: Call, head: RequestHead) -> (any CallHandler)?
+  /// Last event; the descriptor is closed.
+  func connectionClosed(_ connection: Connection, _ reason: ConnectionEnd)
+}
+
+public final class Connection: SocketHandler, TimerHandler {
+  /// How the bytes are protected. Plain text exists for loopback and Unix sockets only.
+  public enum Security {
+    case tls(TLSContext, serverName: String?)
+    case plaintext
+
+    fileprivate func makeEngine() throws(TLSError) -> TLSEngine? {
+      switch self {
+      case .tls(let context, let serverName): try TLSEngine(context: context, serverName: serverName)
+      case .plaintext: nil
+      }
+    }
+  }
+
+  private enum Phase { case connecting, waitingTurn, handshaking, streaming, draining, flushing, closing, closed }
+  private enum Deadline: Int { case phase, silence }
+
+  public let role: HTTP2Session.Role
+  public let peer: SocketAddress
+  public let openedAt: Instant
+  /// When set before `connectionVerified`, the accepted size of one message. Unit: bytes.
+  public var messageBytes: Int
+
+  private let loop: EventLoop
+  private let limits: Limits
+  private let memory: LoopMemory
+  private weak var owner: (any ConnectionOwner)?
+  private let engine: TLSEngine?
+  private var session: HTTP2Session?
+  private var socket: SocketID?
+  private var phase: Phase
+  private var end: ConnectionEnd?
+  private var calls: [StreamID: Call] = [:]
+  /// Being filled; its twin is with the kernel while `sendInFlight`.
+  private var pending: IOBuffer?
+  private var sendInFlight = false
+  /// Depth of event handling: output leaves once, when the outermost handler returns.
+  private var nesting = 0
+  private var lastReceived: Instant
+  private var pinged = false
+  private var phaseTimer = TimerID.none
+  private var silenceTimer = TimerID.none
+  /// Called once when the handshake is over, either way: the listener paces handshakes with it.
+  var handshakeOver: (() -> Void)?
+
+  // MARK: born
+
+  /// Server side: `socket` was just accepted. With `waitsForTurn` the handshake begins at `takeTurn`.
+  init(
+    accepted socket: SocketID, from peer: SocketAddress, security: Security, loop: EventLoop,
+    limits: Limits, memory: LoopMemory, owner: any ConnectionOwner
+  ) throws(TLSError) {
+    role = .server
+    self.peer = peer
+    self.loop = loop
+    self.limits = limits
+    self.memory = memory
+    self.owner = owner
+    self.socket = socket
+    openedAt = loop.now
+    lastReceived = loop.now
+    messageBytes = limits.requestBytes
+    engine = try security.makeEngine()
+    phase = .handshaking
+    arm(limits.handshake)
+    if engine == nil { becomeStreaming() }
+  }
+
+  /// Client side: dials `peer`.
+  public init(
+    dialling peer: SocketAddress, security: Security, loop: EventLoop, limits: Limits,
+    memory: LoopMemory, owner: any ConnectionOwner
+  ) throws(TLSError) {
+    role = .client
+    self.peer = peer
+    self.loop = loop
+    self.limits = limits
+    self.memory = memory
+    self.owner = owner
+    openedAt = loop.now
+    lastReceived = loop.now
+    messageBytes = limits.messageBytes
+    engine = try security.makeEngine()
+    phase = .connecting
+    arm(limits.handshake)
+    socket = loop.connect(to: peer, self)
+  }
+
+  /// Server side: reading waits until `takeTurn`, because too many handshakes are under way.
+  func waitForTurn() {
+    guard phase == .handshaking, let socket else { return }
+    phase = .waitingTurn
+    loop.pauseReceiving(socket)
+  }
+
+  func takeTurn() {
+    guard phase == .waitingTurn, let socket else { return }
+    phase = .handshaking
+    loop.resumeReceiving(socket)
+  }
+
+  public func socketConnected(_ socket: SocketID) {
+    guard phase == .connecting else { return }
+    phase = .handshaking
+    guard let engine else { return becomeStreaming() }
+    nested { advance(engine.start(output: output())) }
+  }
+
+  // MARK: handshake and bytes in
+
+  public func socketReceived(_ socket: SocketID, _ bytes: UnsafeRawBufferPointer) {
+    guard phase == .handshaking || phase == .streaming || phase == .draining else { return }
+    lastReceived = loop.now
+    pinged = false
+    nested {
+      guard let engine else { return unsafe receivedPlaintext(bytes) }
+      let opened = memory.opened
+      let progress = unsafe engine.receive(bytes, plaintext: opened, output: output())
+      defer { opened.removeAll() }
+      advance(progress, opened)
+    }
+  }
+
+  /// Acts on what the TLS engine said; `opened` holds what it decrypted.
+  private func advance(_ progress: TLSEngine.Progress, _ opened: IOBuffer? = nil) {
+    switch progress {
+    case .handshaking:
+      break
+    case .established:
+      if phase == .handshaking { becomeStreaming() }
+      if let opened, !opened.isEmpty { unsafe receivedPlaintext(opened.readable) }
+    case .closedByPeer:
+      if let opened, !opened.isEmpty { unsafe receivedPlaintext(opened.readable) }
+      close(.closedByPeer)
+    case .failed(let error):
+      close(.tls(error))
+    }
+  }
+
+  /// The chain the peer presented, leaf first, DER. Empty in plain text.
+  public var peerChain: [[UInt8]] { engine?.peerChain ?? [] }
+
+  private func becomeStreaming() {
+    phase = .streaming
+    handshakeEnded()
+    nested {
+      owner?.connectionVerified(self)
+      // The owner may have closed it: then no HTTP/2 byte is ever written.
+      guard phase == .streaming else { return }
+      session = HTTP2Session(role: role, limits: limits)
+      if role == .server { arm(limits.firstByte) } else { disarm() }
+      watchSilence()
+      owner?.connectionReady(self)
+    }
+  }
+
+  private func handshakeEnded() {
+    let over = handshakeOver
+    handshakeOver = nil
+    over?()
+  }
+
+  private func receivedPlaintext(_ bytes: UnsafeRawBufferPointer) {
+    guard let session, phase == .streaming || phase == .draining else { return }
+    do throws(HTTP2Error) {
+      try unsafe session.receive(bytes, now: loop.now)
+    } catch {
+      handleEvents(of: session)
+      return close(.http2(error))
+    }
+    handleEvents(of: session)
+    if session.isFinished { close(.closedByPeer) }
+  }
+
+  private func handleEvents(of session: HTTP2Session) {
+    while phase == .streaming || phase == .draining, let event = session.nextEvent() {
+      switch event {
+      case .headers(let stream, let headers, let endOfStream):
+        receivedHeaders(stream, headers, endOfStream)
+      case .data(let stream, let bytes, let endOfStream):
+        let count = bytes.count
+        unsafe calls[stream]?.received(data: bytes, endOfStream: endOfStream)
+        session.consumed(stream, count)
+      case .streamClosed(let stream, let code):
+        calls.removeValue(forKey: stream)?.streamClosed(errorCode: code)
+        if phase == .draining, calls.isEmpty { close(drained) }
+      case .dataSent(let stream):
+        calls[stream]?.drained()
+      case .goAway(let lastStream, let code, let debug):
+        receivedGoAway(lastStream, code, debug)
+      case .pong, .settingsReceived:
+        break
+      }
+    }
+  }
+
+  private func receivedHeaders(_ stream: StreamID, _ headers: HeaderList, _ endOfStream: Bool) {
+    if let call = calls[stream] {
+      return call.received(headers: headers, endOfStream: endOfStream)
+    }
+    guard role == .server else { return }
+    openCall(stream, headers, endOfStream)
+  }
+
+  private func openCall(_ stream: StreamID, _ headers: HeaderList, _ endOfStream: Bool) {
+    guard let session else { return }
+    guard phase == .streaming else {
+      let status = GRPCStatus(.unavailable, "this relay is shutting down")
+      return session.respondAndEnd(stream, ResponseHeaders.trailersOnly(status))
+    }
+    disarm()
+    let head: RequestHead
+    do throws(RequestRejection) {
+      head = try RequestHead(parsing: headers)
+    } catch {
+      return session.respondAndEnd(stream, error.response)
+    }
+    let call = Call(from: stream, on: self, head: head, messageBytes: messageBytes)
+    calls[stream] = call
+    if let handler = owner?.connection(self, opened: call, head: head) {
+      call.serve(handler)
+      if endOfStream { call.requestEnded() }
+    } else {
+      call.finish(GRPCStatus(.unimplemented, "unknown method \(head.path)"))
+    }
+  }
+
+  private func receivedGoAway(_ lastStream: StreamID, _ code: UInt32, _ debug: String) {
+    guard role == .client else { return }
+    // Calls the server will not answer are over now; the others may finish.
+    for stream in calls.keys.sorted(by: { $0.rawValue < $1.rawValue })
+    where stream.rawValue > lastStream.rawValue {
+      let status = GRPCStatus(.unavailable, "the server is going away")
+      calls.removeValue(forKey: stream)?.connectionLost(status)
+    }
+    phase = .draining
+    end = .goneAway(debug: debug)
+    if calls.isEmpty { close(.goneAway(debug: debug)) } else { arm(limits.drain) }
+  }
+
+  public func socketReachedEnd(_ socket: SocketID) {
+    guard let engine, phase == .handshaking || phase == .streaming || phase == .draining else {
+      return close(.closedByPeer)
+    }
+    if case .failed(let error) = engine.receivedEnd(), phase == .handshaking {
+      close(.tls(error))
+    } else {
+      close(.closedByPeer)
+    }
+  }
+
+  public func socketFailed(_ socket: SocketID, _ error: RingError) {
+    sendInFlight = false
+    close(.socket(error))
+  }
+
+  // MARK: calls out, bytes out
+
+  /// Client side: opens a call; nil when the connection is not streaming.
+  public func open(path: String, authority: String, metadata: HeaderList = [], _ handler: any CallHandler)
+    -> Call?
+  {
+    guard phase == .streaming, let session else { return nil }
+    let headers = RequestHeaders.call(path: path, authority: authority, metadata: metadata)
+    var opened: Call?
+    nested {
+      do throws(HTTP2Error) {
+        let stream = try session.request(headers)
+        let call = Call(to: stream, on: self, messageBytes: messageBytes, handler: handler)
+        calls[stream] = call
+        opened = call
+      } catch {
+        close(.http2(error))
+      }
+    }
+    return opened
+  }
+
+  /// Runs `body` with one flush at its end: for several sends in a row.
+  public func batch(_ body: () -> Void) { nested(body) }
+
+  func perform(_ body: (HTTP2Session) -> Void) {
+    guard let session, phase == .streaming || phase == .draining else { return }
+    nested { body(session) }
+  }
+
+  func unsentBytes(_ stream: StreamID) -> Int { session?.unsentBytes(stream) ?? 0 }
+
+  private func nested(_ body: () -> Void) {
+    nesting += 1
+    body()
+    nesting -= 1
+    if nesting == 0 { flush() }
+  }
+
+  private func output() -> IOBuffer {
+    if let pending { return pending }
+    let buffer = memory.borrow()
+    pending = buffer
+    return buffer
+  }
+
+  /// Frames, encrypts and sends what there is, up to `sendBufferBytes`, unless a send is under way.
+  private func flush() {
+    guard !sendInFlight, let socket else { return }
+    switch phase {
+    case .streaming, .draining: produce()
+    case .handshaking, .flushing: break
+    case .connecting, .waitingTurn, .closing, .closed: return
+    }
+    guard phase != .closing else { return }
+    guard let buffer = pending, !buffer.isEmpty else {
+      if let pending { memory.giveBack(pending) }
+      pending = nil
+      // The last bytes are with the kernel: nothing is left to wait for.
+      if phase == .flushing { beginClosing() }
+      return
+    }
+    pending = nil
+    sendInFlight = true
+    loop.send(socket, buffer)
+  }
+
+  /// Moves frames from the session through the engine into `pending`. What becomes free to go meanwhile
+  /// (a drained call that has more) goes along, so that small messages share records.
+  private func produce() {
+    guard let session else { return }
+    repeat {
+      guard sealFrames(of: session) else { return }
+      nesting += 1
+      handleEvents(of: session)
+      nesting -= 1
+    } while session.wantsToSend && output().count < limits.sendBufferBytes && mayProduce
+  }
+
+  private var mayProduce: Bool { phase == .streaming || phase == .draining }
+
+  /// False when the connection was closed over it.
+  private func sealFrames(of session: HTTP2Session) -> Bool {
+    let framed = memory.framed
+    defer { framed.removeAll() }
+    while session.wantsToSend, output().count < limits.sendBufferBytes {
+      do throws(HTTP2Error) {
+        try session.produce(into: framed, upTo: Connection.recordsAtOnce)
+      } catch {
+        close(.http2(error))
+        return false
+      }
+      guard !framed.isEmpty else { break }
+      do throws(TLSError) {
+        try seal(framed)
+      } catch {
+        close(.tls(error))
+        return false
+      }
+      framed.removeAll()
+    }
+    return true
+  }
+
+  private func seal(_ framed: IOBuffer) throws(TLSError) {
+    if let engine {
+      try unsafe engine.send(framed.readable, output: output())
+    } else {
+      unsafe output().append(framed.readable)
+    }
+  }
+
+  /// Plaintext encrypted in one go. Unit: bytes; four full TLS records, which stay in the L2 cache.
+  private static let recordsAtOnce = 64 * 1024
+
+  public func socketSent(_ socket: SocketID, _ buffer: consuming IOBuffer) {
+    sendInFlight = false
+    memory.giveBack(buffer)
+    if nesting == 0 { flush() }
+  }
+
+  // MARK: drain and death
+
+  /// Stops taking calls; open ones end with `status` when they have not ended by themselves in time.
+  public func drain(_ status: GRPCStatus, within time: Duration) {
+    guard phase == .streaming, let session else { return close(.closedHere(status)) }
+    phase = .draining
+    end = .closedHere(status)
+    nested { session.shutdownNotice() }
+    if calls.isEmpty { close(.closedHere(status)) } else { arm(time) }
+  }
+
+  /// Ends every open call with `status` (after what is queued), then the connection.
+  public func finish(_ status: GRPCStatus) {
+    guard phase == .streaming || phase == .draining, let session else {
+      return close(.closedHere(status))
+    }
+    phase = .draining
+    end = .closedHere(status)
+    nested {
+      for stream in calls.keys.sorted(by: { $0.rawValue < $1.rawValue }) { calls[stream]?.finish(status) }
+      session.goAway(errorCode: 0, debug: "")
+    }
+    if calls.isEmpty { close(.closedHere(status)) } else { arm(.seconds(1)) }
+  }
+
+  private var drained: ConnectionEnd {
+    end ?? .closedHere(GRPCStatus(.unavailable, "drained"))
+  }
+
+  /// Ends the connection now: calls hear of it, what is encrypted already still leaves.
+  public func close(_ reason: ConnectionEnd) {
+    switch phase {
+    case .flushing, .closing, .closed: return
+    case .connecting, .waitingTurn, .handshaking, .streaming, .draining: break
+    }
+    let mayFlush = phase != .connecting && !reason.socketIsDead
+    if mayFlush { produceLast(reason) }
+    phase = .flushing
+    end = reason
+    handshakeEnded()
+    loop.cancel(silenceTimer)
+    let status = reason.status(for: role)
+    for stream in calls.keys.sorted(by: { $0.rawValue < $1.rawValue }) {
+      calls.removeValue(forKey: stream)?.connectionLost(status)
+    }
+    guard mayFlush, sendInFlight || !(pending?.isEmpty ?? true) else { return beginClosing() }
+    arm(.seconds(1))
+    if nesting == 0 { flush() }
+  }
+
+  /// GOAWAY and close_notify, so that the peer learns why.
+  private func produceLast(_ reason: ConnectionEnd) {
+    guard let session, mayProduce else { return }
+    if case .http2(let error) = reason, case .violation = error {
+      // nghttp2 has queued its own GOAWAY.
+    } else if case .http2 = reason {
+      session.goAway(errorCode: HTTP2ErrorCode.enhanceYourCalm, debug: reason.what)
+    }
+    if case .tls = reason { return }
+    let framed = memory.framed
+    framed.removeAll()
+    defer { framed.removeAll() }
+    // When neither can speak any more, the close itself has to tell the peer.
+    do throws(HTTP2Error) { try session.produce(into: framed, upTo: Connection.recordsAtOnce) } catch { return }
+    if !framed.isEmpty { do throws(TLSError) { try seal(framed) } catch { return } }
+    engine?.close(output: output())
+  }
+
+  private func beginClosing() {
+    guard phase != .closing, phase != .closed else { return }
+    phase = .closing
+    disarm()
+    if let socket { loop.close(socket) }
+  }
+
+  public func socketClosed(_ socket: SocketID) {
+    guard phase != .closed else { return }
+    if phase != .closing { close(.closedByPeer) }
+    phase = .closed
+    disarm()
+    loop.cancel(silenceTimer)
+    if let pending { memory.giveBack(pending) }
+    pending = nil
+    session = nil
+    self.socket = nil
+    let owner = owner
+    self.owner = nil
+    owner?.connectionClosed(self, drained)
+  }
+
+  // MARK: deadlines
+
+  private func arm(_ time: Duration) {
+    loop.cancel(phaseTimer)
+    phaseTimer = loop.schedule(at: loop.now + time, self, tag: Deadline.phase.rawValue)
+  }
+
+  private func disarm() {
+    loop.cancel(phaseTimer)
+    phaseTimer = .none
+  }
+
+  private func watchSilence() {
+    silenceTimer = loop.schedule(at: loop.now + limits.idle, self, tag: Deadline.silence.rawValue)
+  }
+
+  public func timerFired(_ id: TimerID, tag: Int) {
+    if tag == Deadline.silence.rawValue { silenceTimerFired() } else { phaseTimerFired() }
+  }
+
+  private func phaseTimerFired() {
+    switch phase {
+    case .connecting: close(.timedOut(.connect))
+    case .waitingTurn, .handshaking: close(.timedOut(.handshake))
+    case .streaming: close(.timedOut(.firstCall))
+    case .draining:
+      if case .closedHere(let status) = end, calls.values.contains(where: { $0.isOpen }) {
+        finish(status)
+      } else {
+        close(drained)
+      }
+    case .flushing: beginClosing()
+    case .closing, .closed: break
+    }
+  }
+
+  /// Nothing heard for `idle`: ask once; nothing for as long again: the peer is gone.
+  private func silenceTimerFired() {
+    guard phase == .streaming || phase == .draining, let session else { return }
+    let silent = loop.now - lastReceived
+    if silent < limits.idle {
+      silenceTimer = loop.schedule(
+        at: lastReceived + limits.idle, self, tag: Deadline.silence.rawValue)
+    } else if pinged {
+      close(.timedOut(.silence))
+    } else {
+      pinged = true
+      nested { session.ping(0x6d65_7368) }
+      watchSilence()
+    }
+  }
+}
+
+extension ConnectionEnd {
+  /// No further byte can be written.
+  fileprivate var socketIsDead: Bool {
+    switch self {
+    case .socket: true
+    default: false
+    }
+  }
+}
