@@ -100,6 +100,12 @@ public struct ADSSubscriber {
     return topics.indices.map { firstRequest($0) }
   }
 
+  /// Begins a new stream with what this subscriber itself holds; `upstream` is who answers now.
+  public mutating func resume(upstream: String) -> [[UInt8]] {
+    let held = Dictionary(uniqueKeysWithValues: topics.map { ($0.url.type, $0.held) })
+    return begin(held: held, position: position, upstream: upstream)
+  }
+
   /// Takes one response. An error ends the stream; what is held stays.
   public mutating func receive(
     _ message: [UInt8], now: Instant, wallClock: Timestamp
