@@ -51,7 +51,7 @@ final class AdminConnection: ChannelInboundHandler {
       state = .receivingBody(head, bytes: 0)
     case (.body(let part), .receivingBody(let head, let bytes)):
       let total = bytes + part.readableBytes
-      if total > AdminServer.bodyBytesMax {
+      if total > AdminInterface.bodyBytesMax {
         refuse(context, head)
       } else {
         state = .receivingBody(head, bytes: total)
@@ -65,7 +65,7 @@ final class AdminConnection: ChannelInboundHandler {
 
   private func refuse(_ context: ChannelHandlerContext, _ head: HTTPRequestHead) {
     let reply = AdminReply.error(
-      status: 413, "A request body may have at most \(AdminServer.bodyBytesMax) bytes.")
+      status: 413, "A request body may have at most \(AdminInterface.bodyBytesMax) bytes.")
     write(context, head, reply, thenClose: true)
   }
 

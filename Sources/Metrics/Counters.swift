@@ -27,7 +27,7 @@ public enum RefusalReason: String, CaseIterable, Sendable {
 }
 
 /// What a client speaks. Label `protocol`.
-public enum ServedProtocol: String, CaseIterable, Sendable {
+public enum ServedDialect: String, CaseIterable, Sendable {
   case sotw
   case delta
   case mcp
@@ -39,8 +39,8 @@ public enum ServedProtocol: String, CaseIterable, Sendable {
 public enum Counter: Sendable, Hashable {
   case handshakes(HandshakeResult)
   case refused(RefusalReason)
-  case requests(ServedProtocol)
-  case pushes(ServedProtocol)
+  case requests(ServedDialect)
+  case pushes(ServedDialect)
   /// Bytes of response messages, before TLS.
   case pushedBytes
   case acks
@@ -49,7 +49,7 @@ public enum Counter: Sendable, Hashable {
   /// Every series, in the order of their slots.
   static let all: [Counter] =
     HandshakeResult.allCases.map(Counter.handshakes) + RefusalReason.allCases.map(Counter.refused)
-    + ServedProtocol.allCases.map(Counter.requests) + ServedProtocol.allCases.map(Counter.pushes)
+    + ServedDialect.allCases.map(Counter.requests) + ServedDialect.allCases.map(Counter.pushes)
     + [.pushedBytes, .acks, .nacks]
 
   /// Position in a shard: 0 ≤ slot < `MetricShard.counterSlots`. The tests hold it against `all`.
@@ -97,7 +97,7 @@ extension RefusalReason {
   }
 }
 
-extension ServedProtocol {
+extension ServedDialect {
   fileprivate var position: Int {
     switch self {
     case .sotw: 0

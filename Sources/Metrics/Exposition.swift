@@ -48,11 +48,11 @@ public struct Exposition {
 
   private mutating func writeDeliveries() {
     writer.family("requests_total", .counter, "Discovery requests received, by protocol.")
-    for served in ServedProtocol.allCases {
+    for served in ServedDialect.allCases {
       writer.sample(total(.requests(served)), label: "protocol", served.rawValue)
     }
     writer.family("pushes_total", .counter, "Responses sent, by protocol.")
-    for served in ServedProtocol.allCases {
+    for served in ServedDialect.allCases {
       writer.sample(total(.pushes(served)), label: "protocol", served.rawValue)
     }
     writer.family("pushed_bytes_total", .counter, "Bytes of responses sent, before TLS.")

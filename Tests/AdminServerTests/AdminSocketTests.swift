@@ -10,7 +10,7 @@ struct AdminSocketTests {
   @Test func folderAndFileAreClosedToOthers() throws {
     let folder = try TemporaryFolder()
     let path = folder.path("sub/a.sock")
-    let server = try AdminServer(at: [.unix(path: path)], respond: AdminServerTests.echo)
+    let server = try AdminInterface(at: [.unix(path: path)], respond: AdminInterfaceTests.echo)
     #expect(mode(of: path) == 0o660)
     #expect(mode(of: folder.path("sub")) == 0o750)
     server.stop()
@@ -22,7 +22,7 @@ struct AdminSocketTests {
     let path = folder.path("a.sock")
     try leaveStaleSocket(at: path)
     #expect(mode(of: path) != nil)
-    let server = try AdminServer(at: [.unix(path: path)], respond: AdminServerTests.echo)
+    let server = try AdminInterface(at: [.unix(path: path)], respond: AdminInterfaceTests.echo)
     defer { server.stop() }
     let answer = try Wire(server.addresses[0]).exchange("GET /readyz HTTP/1.1\r\nConnection: close\r\n\r\n")
     #expect(answer.hasPrefix("HTTP/1.1 200 "))
@@ -31,10 +31,10 @@ struct AdminSocketTests {
   @Test func aLivingRelayKeepsItsSocket() throws {
     let folder = try TemporaryFolder()
     let path = folder.path("a.sock")
-    let server = try AdminServer(at: [.unix(path: path)], respond: AdminServerTests.echo)
+    let server = try AdminInterface(at: [.unix(path: path)], respond: AdminInterfaceTests.echo)
     defer { server.stop() }
     #expect(throws: AdminServerError.inUse(path: path)) {
-      try AdminServer(at: [.unix(path: path)], respond: AdminServerTests.echo)
+      try AdminInterface(at: [.unix(path: path)], respond: AdminInterfaceTests.echo)
     }
     let answer = try Wire(.unix(path: path)).exchange("GET /readyz HTTP/1.1\r\nConnection: close\r\n\r\n")
     #expect(answer.hasPrefix("HTTP/1.1 200 "))
@@ -45,7 +45,7 @@ struct AdminSocketTests {
     let path = folder.path("a.sock")
     close(unsafe open(path, O_CREAT | O_WRONLY, 0o600))
     #expect(throws: AdminServerError.notASocket(path: path)) {
-      try AdminServer(at: [.unix(path: path)], respond: AdminServerTests.echo)
+      try AdminInterface(at: [.unix(path: path)], respond: AdminInterfaceTests.echo)
     }
     #expect(mode(of: path) == 0o600)
   }
@@ -55,7 +55,7 @@ struct AdminSocketTests {
     let path = folder.path("a.sock")
     let other = folder.path("missing/deeper/b.sock")
     #expect(throws: AdminServerError.self) {
-      try AdminServer(at: [.unix(path: path), .unix(path: other)], respond: AdminServerTests.echo)
+      try AdminInterface(at: [.unix(path: path), .unix(path: other)], respond: AdminInterfaceTests.echo)
     }
     #expect(mode(of: path) == nil)
   }

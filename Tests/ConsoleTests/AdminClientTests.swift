@@ -10,7 +10,7 @@ import Testing
 struct AdminClientTests {
   @Test func asksOverUnixSocketAndLoopback() throws {
     let path = "/tmp/meshrelay-client-\(getpid()).sock"
-    let server = try AdminServer(
+    let server = try AdminInterface(
       at: [.unix(path: path), .loopback(host: "127.0.0.1", port: 0), .loopback(host: "::1", port: 0)]
     ) { request, reply in
       reply(.text(String(repeating: "x", count: 300_000) + request.target))
@@ -27,7 +27,7 @@ struct AdminClientTests {
   }
 
   @Test func aRefusalKeepsTheRelaysWords() throws {
-    let server = try AdminServer(at: [.loopback(host: "127.0.0.1", port: 0)]) { _, reply in
+    let server = try AdminInterface(at: [.loopback(host: "127.0.0.1", port: 0)]) { _, reply in
       reply(.error(status: 503, "not now\u{1B}"))
     }
     defer { server.stop() }

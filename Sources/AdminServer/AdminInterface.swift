@@ -16,7 +16,7 @@ import Primitives
 public typealias AdminResponder =
   @Sendable (_ request: AdminRequest, _ reply: @escaping @Sendable (AdminReply) -> Void) -> Void
 
-public final class AdminServer: Sendable {
+public final class AdminInterface: Sendable {
   /// Body of one request, bytes. Reason: requests are paths and parameters; imports come in chunks.
   public static let bodyBytesMax = 1024 * 1024
   /// Connections at once, per address, so that a busy TCP port cannot lock out the Unix socket.
@@ -49,7 +49,7 @@ public final class AdminServer: Sendable {
         try opened.open(address, on: group, desk: desk)
       }
     } catch {
-      AdminServer.shutDown(opened.listeners, opened.sockets, group)
+      AdminInterface.shutDown(opened.listeners, opened.sockets, group)
       throw error
     }
     self.addresses = opened.addresses
@@ -60,7 +60,7 @@ public final class AdminServer: Sendable {
   }
 
   /// Closes the listeners and every connection, removes the socket files, ends the thread. Call once.
-  public func stop() { AdminServer.shutDown(listeners, sockets, group) }
+  public func stop() { AdminInterface.shutDown(listeners, sockets, group) }
 
   private static func shutDown(
     _ listeners: [any Channel], _ sockets: [AdminSocket], _ group: MultiThreadedEventLoopGroup
@@ -82,7 +82,7 @@ private struct Opened {
   mutating func open(
     _ address: AdminAddress, on group: MultiThreadedEventLoopGroup, desk: AdminDesk
   ) throws(AdminServerError) {
-    let connections = ConnectionCount(max: AdminServer.connectionsMax)
+    let connections = ConnectionCount(max: AdminInterface.connectionsMax)
     let access: AdminConnection.Access
     if case .unix = address { access = .everything } else { access = .openOnly }
     let bootstrap = ServerBootstrap(group: group)
@@ -123,9 +123,9 @@ extension Channel {
     access: AdminConnection.Access, desk: AdminDesk
   ) -> EventLoopFuture<Void> {
     var limits = NIOHTTPDecoderLimitConfiguration()
-    limits.maxHeaderListSize = AdminServer.headerBytesMax
-    limits.maxHeaderFieldSize = AdminServer.headerBytesMax
-    let idle = TimeAmount.nanoseconds(AdminServer.idle.inNanoseconds)
+    limits.maxHeaderListSize = AdminInterface.headerBytesMax
+    limits.maxHeaderFieldSize = AdminInterface.headerBytesMax
+    let idle = TimeAmount.nanoseconds(AdminInterface.idle.inNanoseconds)
     return pipeline.configureHTTPServerPipeline(withDecoderLimitConfiguration: limits).flatMapThrowing {
       let handlers = self.pipeline.syncOperations
       try handlers.addHandler(IdleStateHandler(allTimeout: idle), position: .first)

@@ -9,13 +9,13 @@ import Glibc
 import Synchronization
 import Testing
 
-struct AdminServerTests {
+struct AdminInterfaceTests {
   /// Answers every request with its target; commands are counted as the others.
   static let echo: AdminResponder = { request, reply in reply(.text(request.target)) }
 
   @Test func unixSocketAnswersEverything() throws {
     let folder = try TemporaryFolder()
-    let server = try AdminServer(at: [.unix(path: folder.path("a.sock"))], respond: Self.echo)
+    let server = try AdminInterface(at: [.unix(path: folder.path("a.sock"))], respond: Self.echo)
     defer { server.stop() }
     for target in ["/healthz", "/status", "/dump?as=spiffe://td/a"] {
       let answer = try Wire(server.addresses[0]).exchange(
@@ -35,7 +35,7 @@ struct AdminServerTests {
     ("POST", "/healthz", 405), ("GET", "/explain", 400),
   ])
   func loopbackAnswersProbesAndMetricsOnly(method: String, target: String, status: Int) throws {
-    let server = try AdminServer(at: [.loopback(host: "127.0.0.1", port: 0)], respond: Self.echo)
+    let server = try AdminInterface(at: [.loopback(host: "127.0.0.1", port: 0)], respond: Self.echo)
     defer { server.stop() }
     let answer = try Wire(server.addresses[0])
       .exchange("\(method) \(target) HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -43,7 +43,7 @@ struct AdminServerTests {
   }
 
   @Test func oneConnectionCarriesSeveralRequestsInOrder() throws {
-    let server = try AdminServer(at: [.loopback(host: "::1", port: 0)]) { request, reply in
+    let server = try AdminInterface(at: [.loopback(host: "::1", port: 0)]) { request, reply in
       Task.detached { reply(.text("answer to \(request.target)")) }
     }
     defer { server.stop() }
@@ -60,9 +60,9 @@ struct AdminServerTests {
   @Test(arguments: [(0, 200), (1, 413)])
   func bodiesEndAtOneMebibyte(excess: Int, status: Int) throws {
     let folder = try TemporaryFolder()
-    let server = try AdminServer(at: [.unix(path: folder.path("a.sock"))], respond: Self.echo)
+    let server = try AdminInterface(at: [.unix(path: folder.path("a.sock"))], respond: Self.echo)
     defer { server.stop() }
-    let size = AdminServer.bodyBytesMax + excess
+    let size = AdminInterface.bodyBytesMax + excess
     let answer = try Wire(server.addresses[0]).exchange(
       "POST /freeze HTTP/1.1\r\nContent-Length: \(size)\r\nConnection: close\r\n\r\n"
         + String(repeating: "x", count: size))
@@ -74,7 +74,7 @@ struct AdminServerTests {
     case longHeader, longTarget, nonsense, negativeLength, tls
 
     var text: String {
-      let long = String(repeating: "y", count: AdminServer.headerBytesMax + 1)
+      let long = String(repeating: "y", count: AdminInterface.headerBytesMax + 1)
       return switch self {
       case .longHeader: "GET /healthz HTTP/1.1\r\nX: \(long)\r\n\r\n"
       case .longTarget: "GET /\(long) HTTP/1.1\r\n\r\n"
@@ -88,7 +88,7 @@ struct AdminServerTests {
   @Test(arguments: Malformed.allCases)
   func whatIsNoRequestIsNotAsked(_ malformed: Malformed) throws {
     let asked = Counter()
-    let server = try AdminServer(at: [.loopback(host: "127.0.0.1", port: 0)]) { _, reply in
+    let server = try AdminInterface(at: [.loopback(host: "127.0.0.1", port: 0)]) { _, reply in
       asked.add()
       reply(.text("asked"))
     }
@@ -100,7 +100,7 @@ struct AdminServerTests {
 
   @Test func aSilentRelayIsReportedAndItsLateReplyDropped() throws {
     let kept = Mutex<[@Sendable (AdminReply) -> Void]>([])
-    let server = try AdminServer(
+    let server = try AdminInterface(
       at: [.loopback(host: "127.0.0.1", port: 0)], answerWithin: .milliseconds(20)
     ) { request, reply in
       if request == .healthz { kept.withLock { $0.append(reply) } } else { reply(.text("fine")) }
@@ -117,11 +117,11 @@ struct AdminServerTests {
 
   @Test func aFullListenerClosesTheNextAndLeavesTheOtherAlone() throws {
     let folder = try TemporaryFolder()
-    let server = try AdminServer(
+    let server = try AdminInterface(
       at: [.loopback(host: "127.0.0.1", port: 0), .unix(path: folder.path("a.sock"))], respond: Self.echo)
     defer { server.stop() }
     // Each proves with an answer that it was let in, before the next comes.
-    let held = try (0..<AdminServer.connectionsMax).map { _ in
+    let held = try (0..<AdminInterface.connectionsMax).map { _ in
       let wire = try Wire(server.addresses[0])
       try wire.send("GET /healthz HTTP/1.1\r\n\r\n")
       #expect(try wire.receive(until: "/healthz").hasPrefix("HTTP/1.1 200 "))
