@@ -9,9 +9,10 @@ import NIOHTTP1
 import NIOPosix
 import Primitives
 
-/// Who answers, and how long that may take.
+/// Who answers, and how long each side may take.
 struct AdminDesk: Sendable {
   let answerWithin: Duration
+  let idle: Duration
   let respond: AdminResponder
 }
 

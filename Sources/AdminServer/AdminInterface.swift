@@ -37,11 +37,15 @@ public final class AdminInterface: Sendable {
   /// Listens at once; `respond` may be called before this returns. Blocks for the time of a few system
   /// calls: not to be called on a loop.
   ///
-  /// - Parameter answerWithin: how long `respond` may take; below the 10 s that probes usually wait.
+  /// - Parameters:
+  ///   - answerWithin: how long `respond` may take; below the 10 s that probes usually wait.
+  ///   - idle: a connection on which nothing moves is closed after this.
   public init(
-    at addresses: [AdminAddress], answerWithin: Duration = .seconds(5), respond: @escaping AdminResponder
+    at addresses: [AdminAddress], answerWithin: Duration = .seconds(5), idle: Duration = .seconds(30),
+    respond: @escaping AdminResponder
   ) throws(AdminServerError) {
-    let desk = AdminDesk(answerWithin: answerWithin, respond: respond)
+    precondition(answerWithin < idle, "a connection must not be idle while its answer may still come")
+    let desk = AdminDesk(answerWithin: answerWithin, idle: idle, respond: respond)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     var opened = Opened()
     do throws(AdminServerError) {
@@ -125,7 +129,7 @@ extension Channel {
     var limits = NIOHTTPDecoderLimitConfiguration()
     limits.maxHeaderListSize = AdminInterface.headerBytesMax
     limits.maxHeaderFieldSize = AdminInterface.headerBytesMax
-    let idle = TimeAmount.nanoseconds(AdminInterface.idle.inNanoseconds)
+    let idle = TimeAmount.nanoseconds(desk.idle.inNanoseconds)
     return pipeline.configureHTTPServerPipeline(withDecoderLimitConfiguration: limits).flatMapThrowing {
       let handlers = self.pipeline.syncOperations
       try handlers.addHandler(IdleStateHandler(allTimeout: idle), position: .first)

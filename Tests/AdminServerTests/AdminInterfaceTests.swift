@@ -115,6 +115,16 @@ struct AdminInterfaceTests {
     #expect(second.hasPrefix("HTTP/1.1 200 ") && second.hasSuffix("fine") && !second.contains("late"))
   }
 
+  @Test(arguments: ["", "GET /healthz HTTP/1.1\r\n"]) func aConnectionThatSaysNothingIsClosed(_ part: String)
+    throws
+  {
+    let server = try AdminInterface(
+      at: [.loopback(host: "127.0.0.1", port: 0)], answerWithin: .milliseconds(1), idle: .milliseconds(50),
+      respond: Self.echo)
+    defer { server.stop() }
+    #expect(try Wire(server.addresses[0]).exchange(part) == "")
+  }
+
   @Test func aFullListenerClosesTheNextAndLeavesTheOtherAlone() throws {
     let folder = try TemporaryFolder()
     let server = try AdminInterface(
