@@ -85,7 +85,7 @@ extension ManifestValue {
 
   /// Keys are text in JSON: a plain `0x10` names what "16" names, a plain `on` what "true" names.
   private static func key(_ entry: Node.Entry) -> String {
-    guard let scalar = entry.keyNode.scalar, !scalar.isQuoted, scalar.tag == nil else { return entry.key }
+    guard let scalar = entry.keyNode.scalar, !scalar.isQuoted else { return entry.key }
     return switch PlainScalar.content(of: scalar.text) {
     case .bool(let flag, _): flag ? "true" : "false"
     case .number(.signed(let number), _): String(number)
