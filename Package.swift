@@ -35,6 +35,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
     .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
     .package(url: "https://github.com/jpsim/Yams.git", exact: "6.2.2"),
+    .package(url: "https://github.com/apple/swift-protobuf.git", exact: "1.39.0"),
   ],
   targets: [
     // 0 ground
@@ -60,10 +61,14 @@ let package = Package(
     room("Admin", ["Primitives"]),
 
     // 3 roles
+    room(
+      "Manifests",
+      ["Documents", "Primitives", "Snapshots", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
     room("XDS", ["Primitives", "Snapshots"]),
     room("Ring", ["CLiburing", "CLinux", "Primitives"]),
 
     // 5 services
+    room("Origins", ["CLinux", "Documents", "Manifests", "Primitives", "Ring", "Snapshots"]),
     room("Identity", ["Primitives", "SPIFFE", "Trust"]),
     room(
       "AdminServer",
@@ -89,6 +94,8 @@ let package = Package(
     tests("Trust", ["Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"]),
     tests("Identity", ["Identity", "Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"]),
     tests("Documents", ["Documents", "Primitives"]),
+    tests("Manifests", ["Documents", "Manifests", "Primitives", "Snapshots"]),
+    tests("Origins", ["Manifests", "Origins", "Primitives", "Ring", "Snapshots"]),
     tests("Tidy", []),
     tests("Admin", ["Admin", "Primitives"]),
     tests("AdminServer", ["Admin", "AdminServer"]),
