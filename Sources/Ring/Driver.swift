@@ -15,8 +15,9 @@ public enum DriverKind: String, Sendable, CaseIterable {
   case simulated
 }
 
-/// The name of one operation in flight: what it is, and the table row and generation it belongs to. It travels
-/// through the kernel as 64 bits, because a bare descriptor number may be reused while old completions wait.
+/// The name of one operation in flight: what it is, and the table row and generation it belongs to. It
+/// travels through the kernel as 64 bits, because a bare descriptor number may be reused while old
+/// completions wait.
 public struct OperationToken: Hashable, Sendable {
   /// What completes. `none` is an operation whose end interests nobody.
   enum Kind: UInt64 {
@@ -85,8 +86,8 @@ public protocol Driver: AnyObject {
 
   /// Called once by the loop that will gather the completions.
   func attach(_ loop: EventLoop)
-  /// Hands the collected operations to the kernel and waits for completions, at most until `deadline` (nil: without
-  /// end). The result may be empty and is valid until the next call.
+  /// Hands the collected operations to the kernel and waits for completions, at most until `deadline` (nil:
+  /// without end). The result may be empty and is valid until the next call.
   func wait(until deadline: Instant?) -> UnsafeBufferPointer<Completion>
   /// Cancels everything and returns when the kernel holds no memory of ours any more.
   func shutDown()
@@ -114,8 +115,8 @@ public protocol Driver: AnyObject {
   func connect(_ descriptor: Int32, _ address: SocketAddressMemory, _ token: OperationToken)
   /// Completes once, when reading from `descriptor` would not block.
   func pollReadable(_ descriptor: Int32, _ token: OperationToken)
-  /// Asks for the early end of an operation. It then completes as usual: with its result when it was faster, else
-  /// with -ECANCELED.
+  /// Asks for the early end of an operation. It then completes as usual: with its result when it was
+  /// faster, else with -ECANCELED.
   func cancel(_ token: OperationToken, on descriptor: Int32)
 }
 

@@ -1,8 +1,10 @@
-// The epoll driver: for kernels before 6.0 and for containers, whose default seccomp profiles forbid io_uring.
+// The epoll driver: for kernels before 6.0 and for containers, whose default seccomp profiles forbid
+// io_uring.
 //
-// Below `EventLoop`, as complete as the io_uring driver and with the same promises. Level-triggered: a descriptor is registered
-// while an operation on it is armed, sends are tried at once and wait for room only when they must. Receive buffers
-// are the driver's and live for one batch. Sockets are non-blocking. epoll(7).
+// Below `EventLoop`, as complete as the io_uring driver and with the same promises. Level-triggered: a
+// descriptor is registered while an operation on it is armed, sends are tried at once and wait for room
+// only when they must. Receive buffers are the driver's and live for one batch. Sockets are non-blocking.
+// epoll(7).
 
 import CLinux
 import Glibc

@@ -1,8 +1,10 @@
-// One loop, one thread, one ring: takes completions from a driver as a batch and calls plain methods for each.
+// One loop, one thread, one ring: takes completions from a driver as a batch and calls plain methods for
+// each.
 //
-// Steps 1 and 14 of the climb and descent: bytes come in here and leave here. A turn is: wait, read the clock, handle the
-// batch, fire timers, do what handlers left to do, run `onWake`. Handlers never nest, so the stack is bounded.
-// Sockets: EventLoopSockets.swift. Listeners and watched descriptors: EventLoopListeners.swift, EventLoopWatches.swift.
+// Steps 1 and 14 of the climb and descent: bytes come in here and leave here. A turn is: wait, read the
+// clock, handle the batch, fire timers, do what handlers left to do, run `onWake`. Handlers never nest, so
+// the stack is bounded. Sockets: EventLoopSockets.swift. Listeners and watched descriptors:
+// EventLoopListeners.swift, EventLoopWatches.swift.
 
 import Glibc
 public import Primitives
@@ -103,7 +105,8 @@ public final class EventLoop {
     while !isStopped { turn(waitingAtMost: nil) }
   }
 
-  /// Makes `run` return after the current turn. From the loop's thread: other threads use `waker` and `onWake`.
+  /// Makes `run` return after the current turn. From the loop's thread: other threads use `waker` and
+  /// `onWake`.
   public func stop() { isStopped = true }
 
   /// One batch: waits for completions or deadlines, at most `limit` (nil: without end), and handles them.
@@ -162,7 +165,8 @@ public final class EventLoop {
 
   // MARK: timers
 
-  /// Calls `handler` once, in the first turn at or after `at`. Equal deadlines fire in the order of scheduling.
+  /// Calls `handler` once, in the first turn at or after `at`. Equal deadlines fire in the order of
+  /// scheduling.
   @discardableResult
   public func schedule(at: Instant, _ handler: any TimerHandler, tag: Int) -> TimerID {
     timers.arm(at: at, .fire(handler, tag: tag))

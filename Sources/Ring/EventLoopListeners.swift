@@ -1,7 +1,7 @@
 // Listening sockets of a loop: multishot accept, and what happens when descriptors run out.
 //
-// A full process must not spin: when accepting fails for want of descriptors or memory the connections wait in the kernel's
-// queue and accepting starts again a little later.
+// A full process must not spin: when accepting fails for want of descriptors or memory the connections wait
+// in the kernel's queue and accepting starts again a little later.
 
 import Glibc
 import Primitives
@@ -34,8 +34,8 @@ extension EventLoop {
     }
   }
 
-  /// Accepts on a socket that listens already (from systemd, or a `dup` of one that several loops share). The loop closes
-  /// `descriptor` in the end; when this throws it stays the caller's.
+  /// Accepts on a socket that listens already (from systemd, or a `dup` of one that several loops share).
+  /// The loop closes `descriptor` in the end; when this throws it stays the caller's.
   public func listen(descriptor: Int32, _ acceptor: any Acceptor) throws(RingError) -> ListenerID {
     try driver.adoptListener(descriptor)
     let slot = listeners.firstIndex { $0 == nil } ?? listeners.count
@@ -51,7 +51,8 @@ extension EventLoop {
     listener(id).flatMap { driver.localAddress(of: $0.descriptor) }
   }
 
-  /// Accepts nothing more. Connections that wait unaccepted are reset by the kernel, unless another loop shares the socket.
+  /// Accepts nothing more. Connections that wait unaccepted are reset by the kernel, unless another loop
+  /// shares the socket.
   public func closeListener(_ id: ListenerID) {
     guard let listener = listener(id) else { return noteStale() }
     guard !listener.isClosing else { return }

@@ -1,8 +1,8 @@
 // A socket's life on a loop, in order: connect, receive, send, pause, fail, close.
 //
-// Death has named steps, because the kernel may hold buffers: refuse new work (`closing`), cancel, join completions
-// (`joined`), close the descriptor, tell, free the row. A buffer in flight is owned by its row until the operation
-// completed, whoever else has forgotten it.
+// Death has named steps, because the kernel may hold buffers: refuse new work (`closing`), cancel, join
+// completions (`joined`), close the descriptor, tell, free the row. A buffer in flight is owned by its row
+// until the operation completed, whoever else has forgotten it.
 
 import Glibc
 public import Primitives
@@ -138,7 +138,8 @@ extension EventLoop {
     }
   }
 
-  /// Stops `socketReceived` for this socket; what the kernel delivers meanwhile is kept and the peer is slowed down.
+  /// Stops `socketReceived` for this socket; what the kernel delivers meanwhile is kept and the peer is
+  /// slowed down.
   public func pauseReceiving(_ socket: SocketID) {
     guard let row = unsafe sockets.find(socket.slot, socket.generation) else { return noteStale() }
     unsafe row.pointee.wantsBytes = false
@@ -182,8 +183,9 @@ extension EventLoop {
 
   // MARK: send
 
-  /// Sends all of `buffer`, which belongs to the loop until `socketSent`. At most one send is in flight per socket, and
-  /// none before `socketConnected`. After a close or failure it is ignored and the buffer let go.
+  /// Sends all of `buffer`, which belongs to the loop until `socketSent`. At most one send is in flight per
+  /// socket, and none before `socketConnected`. After a close or failure it is ignored and the buffer let
+  /// go.
   public func send(_ socket: SocketID, _ buffer: consuming IOBuffer) {
     guard let row = unsafe sockets.find(socket.slot, socket.generation) else { return noteStale() }
     precondition(unsafe row.pointee.phase != .connecting, "a send before socketConnected")
@@ -255,8 +257,8 @@ extension EventLoop {
     unsafe tell(row) { $0.socketFailed(socket, error) }
   }
 
-  /// Ends a socket: bytes not yet sent are lost, nothing but `socketClosed` is called any more, never within this call.
-  /// Closing twice is harmless.
+  /// Ends a socket: bytes not yet sent are lost, nothing but `socketClosed` is called any more, never
+  /// within this call. Closing twice is harmless.
   public func close(_ socket: SocketID) {
     guard let row = unsafe sockets.find(socket.slot, socket.generation) else { return noteStale() }
     switch unsafe row.pointee.phase {

@@ -14,7 +14,8 @@ extension EventLoop {
   /// How long watching rests after the kernel could not watch for want of memory.
   private static let watchPause: Duration = .milliseconds(100)
 
-  /// Calls `handler` whenever reading `descriptor` would not block. It stays the caller's, who unwatches it before closing.
+  /// Calls `handler` whenever reading `descriptor` would not block. It stays the caller's, who unwatches it
+  /// before closing.
   public func watch(descriptor: Int32, _ handler: any DescriptorHandler) {
     precondition(
       !watches.contains { $0?.descriptor == descriptor }, "a descriptor is watched twice on one loop")

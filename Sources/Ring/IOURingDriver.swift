@@ -1,9 +1,9 @@
-// The io_uring driver: multishot accept and receive with provided buffers, batched submission, one system call
-// per turn of the loop.
+// The io_uring driver: multishot accept and receive with provided buffers, batched submission, one system
+// call per turn of the loop.
 //
 // Below `EventLoop`, above `RingMemory`. Everything the kernel holds a pointer into (buffers, addresses,
-// the time-out, the wake counter) lives at a stable address until the operation has completed. Sockets are blocking
-// on purpose: io_uring answers EAGAIN at once for non-blocking ones instead of waiting itself.
+// the time-out, the wake counter) lives at a stable address until the operation has completed. Sockets are
+// blocking on purpose: io_uring answers EAGAIN at once for non-blocking ones instead of waiting itself.
 
 import CLiburing
 import Glibc

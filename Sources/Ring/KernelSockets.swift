@@ -4,8 +4,9 @@ import CLinux
 import Glibc
 import Primitives
 
-/// Binds and listens once. Each serve loop then takes a `dup` of the descriptor by `EventLoop.listen(descriptor:)`:
-/// the loops share one queue of connections, so none waits behind a busy loop. Close-on-exec. The caller owns it.
+/// Binds and listens once. Each serve loop then takes a `dup` of the descriptor by
+/// `EventLoop.listen(descriptor:)`: the loops share one queue of connections, so none waits behind a busy
+/// loop. Close-on-exec. The caller owns it.
 public func bindListener(_ address: SocketAddress) throws(RingError) -> Int32 {
   try KernelSockets.listener(at: address, backlog: SOMAXCONN)
 }
@@ -18,12 +19,25 @@ enum KernelSockets {
     let descriptor = socket(memory.family, streamType, 0)
     guard descriptor >= 0 else { throw .cannotListen(address, errno: errno) }
     if memory.family != AF_UNIX { enable(SO_REUSEADDR, at: SOL_SOCKET, descriptor) }
+    removeIfAbandoned(memory)
     guard unsafe bind(descriptor, memory.pointer, memory.length) == 0, listen(descriptor, backlog) == 0 else {
       let number = errno
       _ = Glibc.close(descriptor)
       throw .cannotListen(address, errno: number)
     }
     return descriptor
+  }
+
+  /// A process that was killed leaves its Unix socket behind, and nobody could bind there again. One that
+  /// refuses connections has no owner any more; anything else at that path stays.
+  private static func removeIfAbandoned(_ memory: SocketAddressMemory) {
+    guard case .unix(let path) = memory.address else { return }
+    let probe = socket(AF_UNIX, streamType | nonBlockingFlag, 0)
+    guard probe >= 0 else { return }
+    defer { _ = Glibc.close(probe) }
+    if unsafe connect(probe, memory.pointer, memory.length) != 0, errno == ECONNREFUSED {
+      _ = unsafe unlink(path)
+    }
   }
 
   /// A socket for a connection; its type flags beside `SOCK_CLOEXEC` are the driver's.

@@ -1,8 +1,9 @@
-// The buffers the kernel receives into: one provided buffer ring per loop, shared by all its sockets, so that an idle
-// connection owns no receive memory.
+// The buffers the kernel receives into: one provided buffer ring per loop, shared by all its sockets, so
+// that an idle connection owns no receive memory.
 //
-// io_uring_register_buf_ring(3): an array of descriptors in pages of our own, filled at its tail by us and emptied
-// at its head by the kernel. liburing 2.3 has no call that makes the whole of it, so this file does.
+// io_uring_register_buf_ring(3): an array of descriptors in pages of our own, filled at its tail by us and
+// emptied at its head by the kernel. liburing 2.3 has no call that makes the whole of it, so this file
+// does.
 
 import CLiburing
 import Glibc

@@ -1,8 +1,9 @@
-// What this kernel's io_uring can do, tried once by doing it: version numbers lie (backports, seccomp, sysctl).
+// What this kernel's io_uring can do, tried once by doing it: version numbers lie (backports, seccomp,
+// sysctl).
 //
-// The steps: create a ring with the wanted flags, dropping the newest ones while the kernel says EINVAL; ask for the
-// operations; register a buffer ring; run one multishot receive on a socket pair, because multishot flags are
-// not in the kernel's own probe. Never consults `uname`.
+// The steps: create a ring with the wanted flags, dropping the newest ones while the kernel says EINVAL;
+// ask for the operations; register a buffer ring; run one multishot receive on a socket pair, because
+// multishot flags are not in the kernel's own probe. Never consults `uname`.
 
 import CLiburing
 import CLinux

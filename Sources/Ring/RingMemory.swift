@@ -1,4 +1,5 @@
-// One io_uring at a stable address: made, filled with operations, torn down. The thin safe skin over liburing 2.3.
+// One io_uring at a stable address: made, filled with operations, torn down. The thin safe skin over
+// liburing 2.3.
 //
 // Below `IOURingDriver`, which decides what to submit. A ring serves the thread that made it
 // (SINGLE_ISSUER), must not move and must not be used after a fork.
@@ -15,8 +16,8 @@ final class RingMemory {
   let setupFlags: UInt32
   private let kernelFeatures: UInt32
 
-  /// Flags that save CPU and may be missing, in the order in which they are dropped: each one is newer than, or of use
-  /// only with, the next.
+  /// Flags that save CPU and may be missing, in the order in which they are dropped: each one is newer
+  /// than, or of use only with, the next.
   static let optionalFlags: [(feature: RingFeature, flag: UInt32)] = [
     (.deferTaskRun, UInt32(IORING_SETUP_DEFER_TASKRUN)),
     (.singleIssuer, UInt32(IORING_SETUP_SINGLE_ISSUER)),
@@ -26,7 +27,8 @@ final class RingMemory {
   /// The group of provided buffers that receives draw from.
   static let bufferGroup: UInt16 = 0
 
-  /// `entries` operations per submission, `completions` of them remembered; both are rounded up to powers of two.
+  /// `entries` operations per submission, `completions` of them remembered; both are rounded up to powers
+  /// of two.
   init(entries: UInt32, completions: UInt32) throws(RingError) {
     var number: Int32 = EINVAL
     for dropped in 0...RingMemory.optionalFlags.count {

@@ -22,8 +22,8 @@ public protocol Acceptor: AnyObject {
   func accepted(_ socket: SocketID, from peer: SocketAddress) -> (any SocketHandler)?
 }
 
-/// Hears what happens to one socket. Every method runs on the loop's thread, after the batch of completions was taken
-/// from the kernel: calling back into the loop never leads to a nested call of a handler.
+/// Hears what happens to one socket. Every method runs on the loop's thread, after the batch of completions
+/// was taken from the kernel: calling back into the loop never leads to a nested call of a handler.
 public protocol SocketHandler: AnyObject {
   /// A `connect` succeeded. Never called for accepted sockets.
   func socketConnected(_ socket: SocketID)
@@ -33,7 +33,8 @@ public protocol SocketHandler: AnyObject {
   func socketSent(_ socket: SocketID, _ buffer: consuming IOBuffer)
   /// The peer sends nothing more; sending to it may still work.
   func socketReachedEnd(_ socket: SocketID)
-  /// Connecting, receiving or sending failed; told once. Nothing more can be sent or received. The handler closes it.
+  /// Connecting, receiving or sending failed; told once. Nothing more can be sent or received. The handler
+  /// closes it.
   func socketFailed(_ socket: SocketID, _ error: RingError)
   /// The last call: nothing is in flight, the descriptor is closed, `socket` is stale.
   func socketClosed(_ socket: SocketID)

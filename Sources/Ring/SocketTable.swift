@@ -1,5 +1,5 @@
-// The sockets of one loop as rows of plain memory: what an event needs is one index away and costs no reference
-// counting.
+// The sockets of one loop as rows of plain memory: what an event needs is one index away and costs no
+// reference counting.
 //
 // The life of a row, and of its socket:
 //

@@ -5,8 +5,9 @@ import Glibc
 import Primitives
 import Synchronization
 
-/// One eventfd and the flag that coalesces wakes. Shared by the loop and every holder of its waker, and closed with
-/// the last of them, so that a late wake never writes into a descriptor that means something else by then.
+/// One eventfd and the flag that coalesces wakes. Shared by the loop and every holder of its waker, and
+/// closed with the last of them, so that a late wake never writes into a descriptor that means something
+/// else by then.
 final class WakeSignal: Sendable {
   let descriptor: Int32
   private let pending = Atomic<Bool>(false)
