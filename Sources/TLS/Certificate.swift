@@ -50,6 +50,9 @@ public struct Certificate: Sendable, Hashable {
   /// Nil when the extension is absent.
   public let extendedKeyUsage: ExtendedKeyUsage?
 
+  /// The parsed certificate, shared with OpenSSL: validating it again need not parse it again.
+  let object: X509Object
+
   /// Reads exactly one certificate.
   public init(der: [UInt8]) throws(TLSError) {
     try self.init(der: der, index: 0)
@@ -58,11 +61,17 @@ public struct Certificate: Sendable, Hashable {
   /// `index`: place within a file or chain, for the error.
   init(der: [UInt8], index: Int) throws(TLSError) {
     ErrorQueue.clear()
+    let object = X509Object(der: der)
+    ErrorQueue.clear()
+    guard let object else { throw .certificateUnreadable(index: index, reason: "not one DER certificate") }
+    try self.init(object, der: der, index: index)
+  }
+
+  /// Reads what OpenSSL has parsed already.
+  init(_ object: X509Object, der: [UInt8], index: Int) throws(TLSError) {
     defer { ErrorQueue.clear() }
-    guard let certificate = X509Pointer(der: der) else {
-      throw .certificateUnreadable(index: index, reason: "not one DER certificate")
-    }
-    let reader = CertificateReader(certificate: certificate, index: index)
+    let reader = CertificateReader(certificate: object, index: index)
+    self.object = object
     self.der = der
     notBefore = try reader.notBefore()
     notAfter = try reader.notAfter()

@@ -1,4 +1,4 @@
-// RFC 5280 path validation, as a pure function over DER: no store, no clock, no cache.
+// RFC 5280 path validation, as a pure function over certificates: no store, no clock, no cache.
 // Which anchors are right and what the leaf may be is decided by the caller (Trust); here only cryptography,
 // dates, constraints and linkage. Anchors may be intermediates: the path ends at the first one it meets.
 
@@ -41,30 +41,43 @@ public enum CertificatePath {
   /// Certificates above the leaf that a path may have. Reason: real chains have one to three.
   public static let depthMax = 10
 
-  /// Validates `chain` (DER, leaf first, then what may help to reach an anchor, in any order) at one instant.
+  /// Validates `chain` (leaf first, then what may help to reach an anchor, in any order) at one instant.
   /// - Returns: the path found: leaf first, anchor last, at least two certificates. A leaf that is itself an
   ///   anchor has no path: trust is never placed in a leaf.
   public static func validate(
-    chain: [[UInt8]], anchors: [[UInt8]], at instant: Timestamp
-  ) throws(PathFailure) -> [[UInt8]] {
+    chain: [Certificate], anchors: [Certificate], at instant: Timestamp
+  ) throws(PathFailure) -> [Certificate] {
     ErrorQueue.clear()
     defer { ErrorQueue.clear() }
-    guard let first = chain.first, let leaf = X509Pointer(der: first),
-      let presented = CertificateStack(chain.dropFirst()), let trusted = CertificateStack(anchors),
+    guard let leaf = chain.first else {
+      throw PathFailure(kind: .other, depth: 0, reason: "there is no certificate")
+    }
+    guard let presented = CertificateStack(chain.dropFirst()), let trusted = CertificateStack(anchors),
       let validation = unsafe X509_STORE_CTX_new()
-    else { throw PathFailure(kind: .other, depth: 0, reason: "a certificate cannot be read") }
+    else { throw PathFailure(kind: .other, depth: 0, reason: "out of memory") }
     defer { unsafe X509_STORE_CTX_free(validation) }
-    guard unsafe X509_STORE_CTX_init(validation, nil, leaf.raw, presented.raw) == 1 else {
+    guard unsafe X509_STORE_CTX_init(validation, nil, leaf.object.raw, presented.raw) == 1 else {
       throw PathFailure(kind: .other, depth: 0, reason: ErrorQueue.takeReason())
     }
     unsafe X509_STORE_CTX_set0_trusted_stack(validation, trusted.raw)
     unsafe configure(X509_STORE_CTX_get0_param(validation), at: instant)
     guard unsafe X509_verify_cert(validation) == 1 else { throw unsafe failure(of: validation) }
-    let path = unsafe CertificateStack.ders(of: X509_STORE_CTX_get0_chain(validation))
+    let path = unsafe CertificateStack.objects(in: X509_STORE_CTX_get0_chain(validation))
     guard path.count >= 2 else {
       throw PathFailure(kind: .untrusted, depth: 0, reason: "the leaf itself is in the bundle")
     }
-    return path
+    return path.map { find($0, in: chain, anchors) }
+  }
+
+  /// The path consists of references to what was given, so it is found by identity.
+  private static func find(_ object: X509Object, in chain: [Certificate], _ anchors: [Certificate])
+    -> Certificate
+  {
+    let isSame = { (certificate: Certificate) in unsafe certificate.object.raw == object.raw }
+    guard let certificate = chain.first(where: isSame) ?? anchors.first(where: isSame) else {
+      preconditionFailure("OpenSSL put a certificate into a path that nobody gave it")
+    }
+    return certificate
   }
 
   private static func configure(_ parameters: OpaquePointer?, at instant: Timestamp) {

@@ -5,16 +5,10 @@
 import COpenSSL
 import Primitives
 
-/// Owns the certificate it reads.
-@safe
-struct CertificateReader: ~Copyable {
-  private let certificate: X509Pointer
-  private let index: Int
-
-  init(certificate: consuming X509Pointer, index: Int) {
-    self.certificate = certificate
-    self.index = index
-  }
+struct CertificateReader {
+  let certificate: X509Object
+  /// Place within a file or chain, for errors.
+  let index: Int
 
   func notBefore() throws(TLSError) -> Timestamp {
     try unsafe timestamp(X509_get0_notBefore(certificate.raw), field: "notBefore")

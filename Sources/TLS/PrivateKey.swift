@@ -42,9 +42,8 @@ public final class PrivateKey: CustomStringConvertible, CustomReflectable {
 
   /// Whether this is the key of `certificate`.
   public func matches(_ certificate: Certificate) -> Bool {
-    guard let certificate = X509Pointer(der: certificate.der) else { return false }
     defer { ErrorQueue.clear() }
-    return unsafe X509_check_private_key(certificate.raw, key.raw) == 1
+    return unsafe X509_check_private_key(certificate.object.raw, key.raw) == 1
   }
 
   public var description: String { "private key" }

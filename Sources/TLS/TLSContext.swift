@@ -23,12 +23,12 @@ public enum TLSVerdict: Sendable {
   case reject(TLSAlert, reason: String, result: HandshakeResult = .untrusted)
 }
 
-/// Judges the chain a peer presented: DER, leaf first, as it came. Runs within the handshake, on the loop, for
+/// Judges the chain a peer presented: leaf first, as it came. Runs within the handshake, on the loop, for
 /// every connection (there is no resumption that would skip it).
 ///
 /// Peers that are no SPIFFE workloads (an authority and a DNS name to check) are another verifier over the same
 /// chain: `CertificatePath` for the authority, `Certificate.dnsNames` for the name.
-public typealias PeerVerifier = (_ chain: [[UInt8]]) -> TLSVerdict
+public typealias PeerVerifier = (_ chain: [Certificate]) -> TLSVerdict
 
 /// Not `Sendable`: made on the loop that uses it. Engines keep it alive.
 @safe
@@ -96,18 +96,16 @@ extension TLSContext {
   }
 
   private func configureCredentials(chain: [[UInt8]], key: [UInt8]) throws(TLSError) {
-    guard let leaf = chain.first else { throw .noCertificates }
-    _ = try Certificate(der: leaf, index: 0)
-    guard let certificate = X509Pointer(der: leaf) else {
-      throw .certificateUnreadable(index: 0, reason: "not one DER certificate")
-    }
-    guard let intermediates = CertificateStack(chain.dropFirst()) else {
-      throw .certificateUnreadable(index: 1, reason: "an intermediate is not one DER certificate")
+    var certificates: [Certificate] = []
+    for der in chain { certificates.append(try Certificate(der: der, index: certificates.count)) }
+    guard let leaf = certificates.first else { throw .noCertificates }
+    guard let intermediates = CertificateStack(certificates.dropFirst()) else {
+      throw .contextRefused(reason: "out of memory")
     }
     let key = try PrivateKey(der: key)
     ErrorQueue.clear()
     let accepted = unsafe key.withPointer { key in
-      unsafe SSL_CTX_use_cert_and_key(context, certificate.raw, key, intermediates.raw, 1)
+      unsafe SSL_CTX_use_cert_and_key(context, leaf.object.raw, key, intermediates.raw, 1)
     }
     guard accepted == 1 else {
       let code = ErrorQueue.take()

@@ -115,14 +115,14 @@ public final class TLSEngine {
     ErrorQueue.clear()
   }
 
-  /// The chain the peer presented: DER, leaf first. Empty before it was seen; after a failure it need not be whole.
-  public var peerChain: [[UInt8]] {
-    let chain = unsafe CertificateStack.ders(of: SSL_get_peer_cert_chain(connection))
+  /// The chain the peer presented, leaf first, as the verifier saw it. Empty before that, and when it is unreadable.
+  public var peerChain: [Certificate] {
+    var objects = unsafe CertificateStack.objects(in: SSL_get_peer_cert_chain(connection))
     // OpenSSL leaves the leaf out of this list on servers only.
-    guard context.role == .server, let leaf = unsafe SSL_get0_peer_certificate(connection) else {
-      return chain
+    if context.role == .server, let leaf = unsafe SSL_get0_peer_certificate(connection) {
+      unsafe objects.insert(X509Object(sharing: leaf), at: 0)
     }
-    return [unsafe X509Pointer.der(of: leaf)] + chain
+    return (try? TLSEngine.certificates(objects)) ?? []
   }
 
   /// What ALPN agreed on; nil when the peer took no part in it.
@@ -206,8 +206,8 @@ extension TLSEngine {
     else { return 0 }
     let engine = unsafe Unmanaged<TLSEngine>.fromOpaque(pointer).takeUnretainedValue()
     // The "untrusted" certificates are the chain exactly as it was presented, leaf first.
-    let chain = unsafe CertificateStack.ders(of: X509_STORE_CTX_get0_untrusted(store))
-    switch engine.context.verifier(chain) {
+    let presented = unsafe CertificateStack.objects(in: X509_STORE_CTX_get0_untrusted(store))
+    switch engine.judge(presented) {
     case .accept:
       unsafe X509_STORE_CTX_set_error(store, X509_V_OK)
       return 1
@@ -216,6 +216,22 @@ extension TLSEngine {
       unsafe X509_STORE_CTX_set_error(store, verifyError(for: alert))
       return 0
     }
+  }
+
+  private func judge(_ presented: [X509Object]) -> TLSVerdict {
+    do {
+      return context.verifier(try TLSEngine.certificates(presented))
+    } catch {
+      return .reject(.badCertificate, reason: error.what, result: .badID)
+    }
+  }
+
+  private static func certificates(_ objects: [X509Object]) throws(TLSError) -> [Certificate] {
+    var certificates: [Certificate] = []
+    for object in objects {
+      certificates.append(try Certificate(object, der: object.der, index: certificates.count))
+    }
+    return certificates
   }
 
   /// The verification error that OpenSSL turns into `alert`. What it has no error for becomes certificate_unknown.

@@ -166,7 +166,7 @@ public final class Connection: SocketHandler, TimerHandler {
   }
 
   /// The chain the peer presented, leaf first, DER. Empty in plain text.
-  public var peerChain: [[UInt8]] { engine?.peerChain ?? [] }
+  public var peerChain: [Certificate] { engine?.peerChain ?? [] }
 
   private func becomeStreaming() {
     phase = .streaming

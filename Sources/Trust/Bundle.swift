@@ -3,13 +3,15 @@
 
 public import Primitives
 public import SPIFFE
-import TLS
+public import TLS
 
 /// Signing certificates that may anchor SVIDs of `trustDomain`. No anchors: all keys are revoked, nobody is trusted.
 public struct Bundle: Sendable, Hashable {
   public let trustDomain: TrustDomain
   /// DER, without duplicates, in the order of the document. Self-signed or not.
   public let anchors: [[UInt8]]
+  /// The same, parsed: every handshake validates against them.
+  public let certificates: [Certificate]
   /// `spiffe_sequence` of a bundle document: grows with every change of content.
   public let sequence: UInt64?
   /// `spiffe_refresh_hint` of a bundle document: how often its publisher wants to be asked.
@@ -21,9 +23,9 @@ public struct Bundle: Sendable, Hashable {
   public init(
     trustDomain: TrustDomain, anchors: [[UInt8]], sequence: UInt64? = nil, refreshHint: Duration? = nil
   ) throws(TrustError) {
-    var kept: [[UInt8]] = []
+    var kept: [Certificate] = []
     var notAfter: Timestamp?
-    for (index, der) in anchors.enumerated() where !kept.contains(der) {
+    for (index, der) in anchors.enumerated() where !kept.contains(where: { $0.der == der }) {
       let certificate: Certificate
       do {
         certificate = try Certificate(der: der)
@@ -34,10 +36,11 @@ public struct Bundle: Sendable, Hashable {
         throw .anchorRefused(index: index, subject: certificate.subject, fault)
       }
       notAfter = max(notAfter ?? certificate.notAfter, certificate.notAfter)
-      kept.append(der)
+      kept.append(certificate)
     }
     self.trustDomain = trustDomain
-    self.anchors = kept
+    self.anchors = kept.map(\.der)
+    certificates = kept
     self.sequence = sequence
     self.refreshHint = refreshHint
     self.notAfter = notAfter

@@ -25,26 +25,37 @@ public struct VerifiedPeer: Sendable, Hashable {
 private let chainCountMax = CertificatePath.depthMax
 
 /// - Parameters:
-///   - chain: DER as presented, leaf first.
+///   - chain: as presented, leaf first.
 ///   - bundles: the anchors of each trust domain; only those of the leaf's own trust domain are used.
 ///   - instant: the one moment at which everything must be valid.
 ///   - role: the peer's own role, which its extended key usage must allow.
 public func verifyPeer(
-  chain: [[UInt8]], bundles: [TrustDomain: Bundle], at instant: Timestamp, role: TLSRole
+  chain: [Certificate], bundles: [TrustDomain: Bundle], at instant: Timestamp, role: TLSRole
 ) throws(VerificationFailure) -> VerifiedPeer {
-  let leaf = try parseLeaf(of: chain)
+  guard let leaf = chain.first else { throw .emptyChain }
+  guard chain.count <= chainCountMax else { throw .chainTooLong(count: chain.count) }
   let id = try workloadID(of: leaf)
   try checkUse(of: leaf, role: role)
   guard let bundle = bundles[id.trustDomain] else { throw .unknownTrustDomain(id.trustDomain) }
-  guard !bundle.anchors.isEmpty else { throw .emptyBundle(id.trustDomain) }
-  let path: [[UInt8]]
+  guard !bundle.certificates.isEmpty else { throw .emptyBundle(id.trustDomain) }
+  let path: [Certificate]
   do {
-    path = try CertificatePath.validate(chain: chain, anchors: bundle.anchors, at: instant)
+    path = try CertificatePath.validate(chain: chain, anchors: bundle.certificates, at: instant)
   } catch {
     throw .path(error)
   }
-  let notAfter = try checkSigners(of: path, trustDomain: id.trustDomain)
-  return VerifiedPeer(id: id, notAfter: min(leaf.notAfter, notAfter))
+  try checkSigners(of: path, trustDomain: id.trustDomain)
+  return VerifiedPeer(id: id, notAfter: path.reduce(leaf.notAfter) { min($0, $1.notAfter) })
+}
+
+/// The same over DER, for chains that no handshake has parsed.
+public func verifyPeer(
+  chain: [[UInt8]], bundles: [TrustDomain: Bundle], at instant: Timestamp, role: TLSRole
+) throws(VerificationFailure) -> VerifiedPeer {
+  guard chain.count <= chainCountMax else { throw .chainTooLong(count: chain.count) }
+  var certificates: [Certificate] = []
+  for der in chain { certificates.append(try parse(der, index: certificates.count)) }
+  return try verifyPeer(chain: certificates, bundles: bundles, at: instant, role: role)
 }
 
 /// The SPIFFE ID of a workload's certificate by its form alone, trusting nobody.
@@ -59,15 +70,6 @@ func workloadID(of leaf: Certificate) throws(VerificationFailure) -> SPIFFEID {
   }
   guard id.namesWorkload else { throw .namesTrustDomain(id.trustDomain) }
   return id
-}
-
-private func parseLeaf(of chain: [[UInt8]]) throws(VerificationFailure) -> Certificate {
-  guard !chain.isEmpty else { throw .emptyChain }
-  guard chain.count <= chainCountMax else { throw .chainTooLong(count: chain.count) }
-  let certificates = try chain.enumerated().map { (index, der) throws(VerificationFailure) in
-    try parse(der, index: index)
-  }
-  return certificates[0]
 }
 
 private func parse(_ der: [UInt8], index: Int) throws(VerificationFailure) -> Certificate {
@@ -93,18 +95,14 @@ private func checkUse(of leaf: Certificate, role: TLSRole) throws(VerificationFa
   }
 }
 
-/// Checks every certificate above the leaf and returns the earliest end of their validity.
+/// Checks every certificate above the leaf, the anchor included.
 private func checkSigners(
-  of path: [[UInt8]], trustDomain: TrustDomain
-) throws(VerificationFailure) -> Timestamp {
-  var earliest = Timestamp(seconds: .max)
-  for (depth, der) in path.enumerated().dropFirst() {
-    let certificate = try parse(der, index: depth)
+  of path: [Certificate], trustDomain: TrustDomain
+) throws(VerificationFailure) {
+  for (depth, certificate) in path.enumerated().dropFirst() {
     let isAnchor = depth == path.count - 1
     if let fault = SigningCertificate.fault(of: certificate, in: trustDomain, isAnchor: isAnchor) {
       throw .signingCertificate(depth: depth, fault)
     }
-    earliest = min(earliest, certificate.notAfter)
   }
-  return earliest
 }

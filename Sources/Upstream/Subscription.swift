@@ -159,7 +159,7 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
   }
 
   /// The upstream must be who configuration says, verified against our newest bundles.
-  private func judge(_ chain: [[UInt8]]) -> TLSVerdict {
+  private func judge(_ chain: [Certificate]) -> TLSVerdict {
     do throws(VerificationFailure) {
       let bundles = credentials?.bundles ?? [:]
       peer = try verifyPeer(chain: chain, bundles: bundles, at: loop.wallClock, role: .server)

@@ -9,7 +9,7 @@ import Testing
 
 /// A client of OpenSSL's defaults, told what to leave out.
 @safe
-private final class RawClient {
+final class RawClient {
   private let context: OpaquePointer
   private let connection: OpaquePointer
   private let fromServer: OpaquePointer
@@ -56,7 +56,7 @@ private final class RawClient {
 }
 
 /// Runs the handshake to its end.
-private func meet(_ client: RawClient, _ server: End) {
+func meet(_ client: RawClient, _ server: End) {
   var bytes = client.step([])
   while !bytes.isEmpty {
     server.receive(bytes)
@@ -90,7 +90,7 @@ func aClientWithoutACertificateIsNamed(_ version: Int32) throws {
   meet(client, server)
   #expect(server.progress == .established)
   #expect(server.engine.version == "TLSv1.2")
-  #expect(server.engine.peerChain == cast.client.chain)
+  #expect(server.engine.peerChain.map(\.der) == cast.client.chain)
 }
 
 @Test(arguments: [

@@ -12,11 +12,11 @@ func handshakeAndDataBothWays(_ minimum: TLSVersion, _ piece: Int) throws {
   var seen: [[[UInt8]]] = []
   let talk = try Conversation(
     client: cast.context(.client, minimum: minimum) {
-      seen.append($0)
+      seen.append($0.map(\.der))
       return .accept
     },
     server: cast.context(.server, minimum: minimum) {
-      seen.append($0)
+      seen.append($0.map(\.der))
       return .accept
     },
     serverName: "relay.example.org", piece: piece)
@@ -24,8 +24,8 @@ func handshakeAndDataBothWays(_ minimum: TLSVersion, _ piece: Int) throws {
   #expect(talk.client.progress == .established)
   #expect(talk.server.progress == .established)
   #expect(seen.contains(cast.client.chain) && seen.contains(cast.server.chain) && seen.count == 2)
-  #expect(talk.client.engine.peerChain == cast.server.chain)
-  #expect(talk.server.engine.peerChain == cast.client.chain)
+  #expect(talk.client.engine.peerChain.map(\.der) == cast.server.chain)
+  #expect(talk.server.engine.peerChain.map(\.der) == cast.client.chain)
   #expect(talk.client.engine.applicationProtocol == "h2")
   #expect(talk.server.engine.applicationProtocol == "h2")
   #expect(talk.server.engine.version == "TLSv1.3")
@@ -45,12 +45,12 @@ func handshakeAndDataBothWays(_ minimum: TLSVersion, _ piece: Int) throws {
   let talk = try Conversation(
     client: TLSContext(role: .client, chain: identity.chain, key: identity.key, verifier: { _ in .accept }),
     server: cast.context(.server) {
-      seen = $0
+      seen = $0.map(\.der)
       return .accept
     })
   talk.settle()
   #expect(seen == identity.chain)
-  #expect(talk.server.engine.peerChain == identity.chain)
+  #expect(talk.server.engine.peerChain.map(\.der) == identity.chain)
 }
 
 @Test(arguments: [Int.max, 1000])
@@ -131,6 +131,25 @@ func everyAlertOfAVerdictReachesThePeer(_ alert: TLSAlert) throws {
     client: cast.context(.client), server: cast.context(.server) { _ in .reject(alert, reason: "") })
   talk.settle()
   #expect(talk.client.progress == .failed(.refusedByPeer(alert)))
+}
+
+@Test func aMalformedCertificateNeverReachesTheVerifier() throws {
+  let authority = TestAuthority("td")
+  var plan = CertificatePlan.workload("spiffe://td/a")
+  plan.rawSubjectAlternativeName = [0x30, 0x03, 0x86, 0x01, 0x61]
+  let identity = authority.issue(plan)
+  let raw = RawClient(identity: identity, alpn: [])
+  let server = try End(
+    Cast().context(.server) { _ in
+      Issue.record("a certificate with two subjectAltName extensions was judged")
+      return .accept
+    })
+  meet(raw, server)
+  guard case .failed(.peerRejected(.badCertificate, let reason, .badID)) = server.progress else {
+    Issue.record("unexpected \(server.progress)")
+    return
+  }
+  #expect(reason.contains("given twice"))
 }
 
 @Test func anAlertAfterDataIsNotAboutTheCertificate() throws {
