@@ -70,8 +70,11 @@ final class ThreadWorker: Worker {
 extension Thread {
   /// Starts a named thread. Loops are born inside `body`, so that the compiler proves their confinement.
   static func start(named name: String, _ body: @escaping @Sendable () -> Void) {
-    let thread = Thread(block: body)
-    thread.name = name
+    let thread = Thread {
+      // Only the thread itself can give the kernel its name.
+      Thread.current.name = name
+      body()
+    }
     thread.stackSize = 8 * 1024 * 1024
     thread.start()
   }

@@ -2,6 +2,7 @@
 // Method: jobs that wait for each other by semaphore, so that every state is reached for certain.
 
 import Dispatch
+import Foundation
 import Synchronization
 import Testing
 
@@ -35,6 +36,18 @@ struct ThreadWorkerTests {
     mayEnd.signal()
     worker.stop()
     #expect(done.values == [1, 2])
+  }
+
+  @Test func itsThreadBearsItsName() {
+    let worker = ThreadWorker(name: "manifests", capacity: 1)
+    let seen = Mutex("")
+    let read: @Sendable () -> Void = {
+      let name = try? String(contentsOfFile: "/proc/thread-self/comm", encoding: .utf8)
+      seen.withLock { $0 = name ?? "unreadable" }
+    }
+    #expect(worker.submit(read))
+    worker.stop()
+    #expect(seen.withLock { $0 } == "manifests\n")
   }
 
   @Test func aJobMaySubmitTheNext() {
