@@ -58,7 +58,8 @@ enum RoomTable {
     // 5 services
     room("Upstream", 5, ["Transport", "GRPC", "MCP", "XDS", "Snapshots", "SPIFFE", "Trust"]),
     room(
-      "Origins", 5, ["Manifests", "Snapshots", "Transport", "GRPC", "Protos"],
+      "Origins", 5,
+      ["CLinux", "Documents", "Manifests", "Snapshots", "Ring", "Transport", "GRPC", "Protos"],
       libraries: ["SwiftProtobuf", "Subprocess"]),
     room(
       "Downstream", 5,
