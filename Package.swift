@@ -65,6 +65,7 @@ let package = Package(
       "Manifests",
       ["Documents", "Primitives", "Snapshots", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
     room("XDS", ["Primitives", "Snapshots"]),
+    room("Policy", ["Documents", "Primitives", "SPIFFE", "Snapshots"]),
     room("Ring", ["CLiburing", "CLinux", "Primitives"]),
 
     // 5 services
@@ -85,6 +86,7 @@ let package = Package(
 
     tests("Primitives", ["Primitives"]),
     tests("Snapshots", ["Primitives", "Snapshots"]),
+    tests("Policy", ["Documents", "Policy", "Primitives", "SPIFFE", "Snapshots"]),
     support("TestCertificates", ["COpenSSL"]),
     tests("Digest", ["Digest", "Primitives", "TestCertificates"]),
     tests("TLS", ["COpenSSL", "Primitives", "TLS", "TestCertificates"]),

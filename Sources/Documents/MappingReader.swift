@@ -63,6 +63,13 @@ public final class MappingReader {
     return entry.value
   }
 
+  /// Reports a key that has a meaning but must not be used here. Its value is not looked at.
+  public func refuse(_ key: String, why: String = "", howToFix: String = "remove it") {
+    guard let entry = entry(key) else { return }
+    problems.report(
+      entry.position, "\(name(key)) is not built into this version yet", why: why, howToFix: howToFix)
+  }
+
   // MARK: Single values
 
   public func string(_ key: String, required: Bool = false) -> Located<String>? {
@@ -107,9 +114,14 @@ public final class MappingReader {
 
   // MARK: Lists and mappings
 
-  /// A list of at least one text.
-  public func strings(_ key: String, required: Bool = false) -> [Located<String>]? {
-    items(key, required: required)?.compactMap { string(of: $0, name: "an item of \(name(key))") }
+  /// A list of at least one text. `emptyText`: whether an item may be "".
+  public func strings(
+    _ key: String, required: Bool = false, emptyText: Bool = false
+  ) -> [Located<String>]? {
+    items(key, required: required)?.compactMap {
+      if emptyText, $0.scalar?.text == "", $0.scalar?.isNull == false { return Located("", at: $0.position) }
+      return string(of: $0, name: "an item of \(name(key))")
+    }
   }
 
   /// The items of a list that is not empty.

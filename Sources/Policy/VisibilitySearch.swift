@@ -1,0 +1,132 @@
+// Whether rules let any object through that a query speaks of: an exact answer without any object.
+//
+// A rule is a product of conditions on independent things: type, namespace, name, source, and the value of
+// each label key. For each of these the finitely many ways in which a value can satisfy the rules are
+// listed, each as the set of rules it satisfies with an example. Intersecting one way of each thing gives
+// the rules that match some object; it is visible if that set has an allowing rule and no denying one.
+
+import Documents
+
+struct VisibilitySearch {
+  enum Answer: Equatable {
+    /// Such an object would be visible; an example, and the rule that allows it.
+    case visible(example: String, rule: SourcePosition)
+    case hidden
+    /// More combinations than are looked at.
+    case undecided
+  }
+
+  private let allow: [Rule]
+  private let rules: [Rule]
+
+  /// Ways listed at any time. Reason: milliseconds for any policy a person writes, bounded for any other.
+  private static let waysMax = 20_000
+
+  /// One way to satisfy rules: their indices, and a value that does it.
+  private struct Way {
+    var rules: Set<Int>
+    var example: [String]
+  }
+
+  init(_ allow: [Rule], _ deny: [Rule]) {
+    self.allow = allow
+    rules = allow + deny
+  }
+
+  func search(_ query: VisibilityQuery) -> Answer {
+    var ways = [Way(rules: Set(rules.indices), example: [])]
+    let things: [[Way]?] =
+      [
+        globWays(query.type, rules.map(\.types)), globWays(query.namespace, rules.map(\.namespaces)),
+        globWays(query.name, rules.map(\.names), emptyText: false), sourceWays(),
+      ] + labelKeys(query).map { labelWays($0, query) }
+    for thing in things {
+      guard let thing, let combined = combine(ways, thing) else { return .undecided }
+      ways = combined
+    }
+    for way in ways where !way.rules.contains(where: { $0 >= allow.count }) {
+      guard let rule = way.rules.min() else { continue }
+      return .visible(example: describe(way.example), rule: rules[rule].position)
+    }
+    return .hidden
+  }
+
+  /// Nil when there are too many. Ways without an allowing rule lead nowhere and are dropped.
+  private func combine(_ left: [Way], _ right: [Way]) -> [Way]? {
+    var known: Set<Set<Int>> = []
+    var combined: [Way] = []
+    for first in left {
+      for second in right {
+        let both = first.rules.intersection(second.rules)
+        guard both.contains(where: { $0 < allow.count }), known.insert(both).inserted else { continue }
+        guard combined.count < VisibilitySearch.waysMax else { return nil }
+        combined.append(Way(rules: both, example: first.example + second.example))
+      }
+    }
+    return combined
+  }
+
+  /// Examples stand in the order of `things` in `search`.
+  private func describe(_ example: [String]) -> String {
+    let labels = example.dropFirst(4).filter { !$0.isEmpty }
+    return "\(example[0]) \(example[1])/\(example[2])"
+      + (labels.isEmpty ? "" : " {" + labels.joined(separator: ",") + "}")
+      + (example[3].isEmpty ? "" : " of the source \(example[3])")
+  }
+
+  // MARK: The ways of each thing
+
+  private func sourceWays() -> [Way] {
+    let named = Set(rules.compactMap(\.sources).joined()).sorted()
+    return ([""] + named).map { source in
+      let satisfied = rules.indices.filter { rules[$0].sources?.contains(source) ?? true }
+      return Way(rules: Set(satisfied), example: [source])
+    }
+  }
+
+  private func labelKeys(_ query: VisibilityQuery) -> [String] {
+    let keys = rules.compactMap(\.labels).flatMap { $0.requirements.map(\.key) }
+    return Set(keys).union(query.labels.keys).sorted()
+  }
+
+  private func labelWays(_ key: String, _ query: VisibilityQuery) -> [Way] {
+    var values: [String?] = [nil]
+    if let given = query.labels[key] {
+      values = [given]
+    } else if !query.isExact {
+      let named = Set(requirements(on: key).flatMap(VisibilitySearch.values)).sorted()
+      // A value that no rule names: longer than all of them together.
+      values += named.map { $0 } + [named.joined() + "x"]
+    }
+    return values.map { value in
+      let satisfied = rules.indices.filter { index in
+        (rules[index].labels?.requirements ?? []).allSatisfy { $0.key != key || $0.holds(for: value) }
+      }
+      return Way(rules: Set(satisfied), example: [value.map { "\(key)=\($0)" } ?? ""])
+    }
+  }
+
+  private func requirements(on key: String) -> [LabelSelector.Requirement] {
+    rules.compactMap(\.labels).flatMap(\.requirements).filter { $0.key == key }
+  }
+
+  private static func values(_ requirement: LabelSelector.Requirement) -> [String] {
+    switch requirement.condition {
+    case .isOne(let values), .isNone(let values): values
+    case .exists, .absent: []
+    }
+  }
+
+  private func globWays(_ query: GlobPattern, _ lists: [GlobList?], emptyText: Bool = true) -> [Way]? {
+    var examples = [query.text]
+    if !query.isExact {
+      let patterns = Set(lists.compactMap { $0?.patterns }.joined()).sorted()
+      var examplesOfQuery = GlobExamples([query] + patterns)
+      guard let found = examplesOfQuery.all(emptyText: emptyText) else { return nil }
+      examples = found
+    }
+    return examples.map { example in
+      Way(rules: Set(lists.indices.filter { lists[$0]?.matches(example) ?? true }), example: [example])
+    }
+  }
+}
