@@ -4,13 +4,14 @@
 # on this machine. Commands enter with nsenter, which needs no systemd here. Two things such a host does not
 # show: memory limits where cgroup v1 owns the controllers, and IP filters without the bpf system call.
 #
-#   host_base               makes the base file system once ($MESHRELAY_BASE, default below /var/cache)
+#   host_base               makes the base file system of $MESHRELAY_SUITE (bookworm, trixie) once, as $MESHRELAY_BASE
 #   host_up NAME            boots; returns when systemd is up
 #   host_run NAME CMD…      runs a command inside, outside of any unit's sandbox; its exit status comes back
 #   host_put NAME PATH      standard input becomes the file PATH inside
 #   host_down NAME          powers off and removes every trace; safe to call twice
 
-MESHRELAY_BASE=${MESHRELAY_BASE:-/var/cache/meshrelay/deb12}
+MESHRELAY_SUITE=${MESHRELAY_SUITE:-bookworm}
+MESHRELAY_BASE=${MESHRELAY_BASE:-/var/cache/meshrelay/$MESHRELAY_SUITE}
 HOST_WORK=${HOST_WORK:-$(mktemp -d /var/tmp/meshrelay-hosts.XXXXXX)}
 
 host_base() {
@@ -18,8 +19,11 @@ host_base() {
     echo "making the base file system $MESHRELAY_BASE (about two minutes, once)"
     mkdir -p "$(dirname "$MESHRELAY_BASE")"
     rm -rf "$MESHRELAY_BASE.partial"
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,procps,kmod,curl,man-db,openssl,libssl3,libnghttp2-14,liburing2,libsqlite3-0,libstdc++6 \
-        bookworm "$MESHRELAY_BASE.partial" >"$HOST_WORK/debootstrap.log" || { tail "$HOST_WORK/debootstrap.log"; return 1; }
+    # What the package depends on is here already, so that dpkg alone can install it, without a network.
+    local libraries=libssl3,libnghttp2-14,liburing2,libsqlite3-0,libstdc++6
+    [ "$MESHRELAY_SUITE" = bookworm ] || libraries=${libraries/libssl3,/libssl3t64,}
+    debootstrap --variant=minbase --include="systemd,systemd-sysv,dbus,iproute2,procps,kmod,curl,man-db,openssl,$libraries" \
+        "$MESHRELAY_SUITE" "$MESHRELAY_BASE.partial" >"$HOST_WORK/debootstrap.log" || { tail "$HOST_WORK/debootstrap.log"; return 1; }
     mv "$MESHRELAY_BASE.partial" "$MESHRELAY_BASE"
 }
 
