@@ -29,7 +29,7 @@ public enum ADSError: Explained, Equatable {
   case tooManyNames(typeURL: String, limit: Int)
   /// The client refused so much that it can no longer be remembered.
   case refusedTooMuch(typeURL: String, limit: Int)
-  /// Something must be taken from the client and the only way to say so is content it has refused.
+  /// The client refuses to give up what it may no longer have.
   case withdrawalRefused(typeURL: String)
   /// A response of an upstream that is not one.
   case malformedResponse(ProtobufError)
@@ -45,6 +45,7 @@ public enum ADSError: Explained, Equatable {
   /// The gRPC status code to end the stream with.
   public var code: Int {
     switch self {
+    case .malformedRequest(.tooMany): 8  // RESOURCE_EXHAUSTED
     case .malformedRequest, .missingTypeURL, .typeURLTooLong: 3  // INVALID_ARGUMENT
     case .tooManyTypes, .tooManyNames, .refusedTooMuch: 8  // RESOURCE_EXHAUSTED
     case .withdrawalRefused: 14  // UNAVAILABLE
@@ -65,7 +66,7 @@ public enum ADSError: Explained, Equatable {
     case .tooManyNames(let typeURL, let limit): "A subscription to \(typeURL) may hold \(limit) names"
     case .refusedTooMuch(let typeURL, let limit): "More than \(limit) versions of \(typeURL) were refused"
     case .withdrawalRefused(let typeURL):
-      "Resources of \(typeURL) must be withdrawn and what would remain was refused before"
+      "Resources of \(typeURL) must be withdrawn and the client refuses what would remain"
     case .malformedResponse(let error): "The response cannot be read: \(error.what)"
     case .loop(let upstream): "What \(upstream) offers has passed through this relay"
     case .behind(let upstream, let offered, let held):

@@ -16,6 +16,8 @@ struct Deliveries {
     let version: String
     let at: Instant
     let content: Content
+    /// It takes away what a grant no longer covers.
+    let isWithdrawal: Bool
   }
 
   /// What the client refuses if it refuses the response.
@@ -27,6 +29,8 @@ struct Deliveries {
   enum Answer {
     case acknowledged(Sent)
     case refused(Sent)
+    /// Of the last response once more, which has its answer: a request about names alone.
+    case known
     /// Of a response that no longer waits, or never was.
     case stale
   }
@@ -34,6 +38,7 @@ struct Deliveries {
   /// Responses without an answer, oldest first.
   private var waiting: [Sent] = []
   private(set) var sent: String?
+  private var lastNonce = ""
   private(set) var acknowledged: String?
   private(set) var refusals = 0
   private(set) var lastRefusal: String?
@@ -51,10 +56,13 @@ struct Deliveries {
     waiting.append(response)
     if waiting.count > Deliveries.waitingMax { waiting.removeFirst() }
     sent = response.version
+    lastNonce = response.nonce
   }
 
   mutating func receive(nonce: String, fault: RequestFault?) -> Answer {
-    guard let index = waiting.firstIndex(where: { $0.nonce == nonce }) else { return .stale }
+    guard let index = waiting.firstIndex(where: { $0.nonce == nonce }) else {
+      return nonce == lastNonce ? .known : .stale
+    }
     let answered = waiting[index]
     // An answer speaks for everything before it, too.
     waiting.removeSubrange(...index)

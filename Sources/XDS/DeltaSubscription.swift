@@ -49,8 +49,10 @@ struct DeltaSubscription {
     guard !request.nonce.isEmpty, deliveries.hasSent else { return RequestOutcome() }
     switch deliveries.receive(nonce: request.nonce, fault: request.fault) {
     case .stale: return RequestOutcome(isStale: true)
+    case .known: return RequestOutcome()
     case .acknowledged(let sent): return RequestOutcome(acknowledged: sent.version)
     case .refused(let sent):
+      guard !sent.isWithdrawal else { throw .withdrawalRefused(typeURL: typeURL) }
       guard refused.insert(sent.content, limit: limits.namesPerSubscription) else {
         throw .refusedTooMuch(typeURL: typeURL, limit: limits.namesPerSubscription)
       }
@@ -133,7 +135,10 @@ struct DeltaSubscription {
     return hidden?.version.description == claimed ? .policy : .source
   }
 
+  /// Until when a response must wait; nil when it may go. A first answer waits for nothing: all that can
+  /// be in its way is a withdrawal split off from it.
   private func wait(_ turn: Turn) -> Instant? {
+    guard initial == nil else { return nil }
     var until = turn.now
     if let answer = deliveries.blockedUntil(limits: turn.limits) { until = max(until, answer) }
     if isPaced { until = max(until, pacing.earliest(now: turn.now)) }
@@ -199,7 +204,9 @@ struct DeltaSubscription {
     removals: RemovalCause?, _ turn: Turn
   ) -> Step {
     let text = version.description
-    deliveries.record(Deliveries.Sent(nonce: turn.nonce, version: text, at: turn.now, content: content))
+    deliveries.record(
+      Deliveries.Sent(
+        nonce: turn.nonce, version: text, at: turn.now, content: content, isWithdrawal: removals == .policy))
     let head = ResponseHead.delta(
       version: text, typeURL: typeURL, nonce: turn.nonce, removed: removed,
       controlPlane: turn.view.controlPlane(removals))

@@ -17,7 +17,7 @@ struct StateOfTheWorldSubscription {
   private var pacing: ResendPacing
   /// What was sent last, refused or not.
   private var held: Collection?
-  /// What the client said yes to last; it may still act on it after refusing something newer.
+  /// What the client said yes to last: it acts on that when it refuses something newer.
   private var confirmed: Collection?
   private var refused: Set<Version> = []
   /// More names are wanted: answered at once.
@@ -62,6 +62,7 @@ struct StateOfTheWorldSubscription {
   private mutating func settle(_ answer: Deliveries.Answer) throws(ADSError) -> RequestOutcome {
     switch answer {
     case .stale: return RequestOutcome(isStale: true)
+    case .known: return RequestOutcome()
     case .acknowledged(let sent):
       if case .set(let collection) = sent.content { confirmed = collection }
       return RequestOutcome(acknowledged: sent.version)
@@ -122,11 +123,10 @@ struct StateOfTheWorldSubscription {
 
   /// What the client loses on the way to `target`, of what it still wants.
   private func withdrawals(to target: Collection, from held: Collection, _ view: View) -> Withdrawals {
-    var removed = Set(Collection.difference(from: held, to: target).removed)
-    if let confirmed, confirmed.version != held.version {
-      removed.formUnion(Collection.difference(from: confirmed, to: target).removed)
-    }
-    return Withdrawals(removed.filter { interest.covers($0) }.sorted()) { name in
+    // A client that refused what was sent last still acts on what it confirmed before.
+    let acted = refused.contains(held.version) ? confirmed ?? .empty : held
+    let removed = Collection.difference(from: acted, to: target).removed
+    return Withdrawals(removed.filter { interest.covers($0) }) { name in
       url.map { view.removalCause(of: name, type: $0.type) } ?? .source
     }
   }
@@ -138,7 +138,9 @@ struct StateOfTheWorldSubscription {
     held = content
     settleDebts()
     deliveries.record(
-      Deliveries.Sent(nonce: turn.nonce, version: version, at: turn.now, content: .set(content)))
+      Deliveries.Sent(
+        nonce: turn.nonce, version: version, at: turn.now, content: .set(content),
+        isWithdrawal: removals == .policy))
     let head = ResponseHead.stateOfTheWorld(
       version: version, typeURL: typeURL, nonce: turn.nonce,
       controlPlane: turn.view.controlPlane(removals))
