@@ -14,8 +14,24 @@ let house: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
 ]
 
-func room(_ name: String, _ imports: [Target.Dependency] = [], resources: [Resource] = []) -> Target {
-  .target(name: name, dependencies: imports, resources: resources, swiftSettings: house)
+/// For rooms whose objects are touched several times per I/O event. Each property access of a class checks
+/// at run time that no other access to it is under way; that is most of what an event costs here, so release
+/// builds of these rooms leave it out. Debug builds, tests and the simulator check it. Numbers:
+/// docs/decisions/030-release-flags.md.
+let perEvent: [SwiftSetting] =
+  house + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
+func room(
+  _ name: String, _ imports: [Target.Dependency] = [], resources: [Resource] = [],
+  settings: [SwiftSetting] = house
+) -> Target {
+  .target(name: name, dependencies: imports, resources: resources, swiftSettings: settings)
+}
+
+/// A program that measures: `Benchmarks/<name>`.
+func benchmark(_ name: String, _ imports: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: name, dependencies: imports, path: "Benchmarks/" + name, swiftSettings: perEvent)
 }
 
 func tests(_ name: String, _ imports: [Target.Dependency], excluding files: [String] = []) -> Target {
@@ -39,7 +55,7 @@ let package = Package(
   ],
   targets: [
     // 0 ground
-    room("Primitives"),
+    room("Primitives", settings: perEvent),
     .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd"),
@@ -66,7 +82,7 @@ let package = Package(
       ["Documents", "Primitives", "Snapshots", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
     room("XDS", ["Primitives", "Snapshots"]),
     room("Policy", ["Documents", "Primitives", "SPIFFE", "Snapshots"]),
-    room("Ring", ["CLiburing", "CLinux", "Primitives"]),
+    room("Ring", ["CLiburing", "CLinux", "Primitives"], settings: perEvent),
 
     // 5 services
     room("Origins", ["CLinux", "Documents", "Manifests", "Primitives", "Ring", "Snapshots"]),
@@ -83,6 +99,8 @@ let package = Package(
 
     // 7 process
     room("Relay", ["CSystemd", "Primitives", .product(name: "Logging", package: "swift-log")]),
+
+    benchmark("RingEcho", ["Primitives", "Ring"]),
 
     tests("Primitives", ["Primitives"]),
     tests("Snapshots", ["Primitives", "Snapshots"]),

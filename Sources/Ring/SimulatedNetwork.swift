@@ -102,7 +102,9 @@ public final class SimulatedNetwork {
     let index = index(of: host)
     let drivers = hosts[index].drivers
     hosts[index].drivers = []
-    for listener in hosts[index].listeners { listener.waiting.forEach { vanish($0, manner) } }
+    for listener in hosts[index].listeners {
+      for socket in listener.waiting { vanish(socket, manner) }
+    }
     hosts[index].listeners = []
     for driver in drivers {
       for socket in driver.crash() { vanish(socket, manner) }
