@@ -9,7 +9,8 @@ public struct DirectoryReport: Sendable {
   public var updates: [SourceUpdate] = []
   /// Set: the directory as a whole is not to be believed, and everything it said before stays.
   public var fault: DirectoryFault?
-  /// Everything that is set aside now (not only since the last look), in the order of places.
+  /// Everything that is set aside now (not only since the last look): by file, then objects defined twice, then
+  /// folders. The updates carry none of it.
   public var rejected: [Rejection] = []
   /// Objects in use from this directory, kept ones included.
   public var resources = 0

@@ -117,7 +117,11 @@ public struct DirectoryState: Sendable {
       if held == nil { newcomers.insert(file.path) }
       switch contents[file.path] {
       case .bytes(let bytes):
-        next[file.path] = read(bytes, of: file, now: now)
+        if bytes.isEmpty, let held, !held.objects.isEmpty {
+          next[file.path] = emptied(held, file)
+        } else {
+          next[file.path] = read(bytes, of: file, now: now)
+        }
       case .unreadable(let reason):
         let place = SourcePosition.start(of: place(file.path))
         let rejection = Rejection(
@@ -133,6 +137,18 @@ public struct DirectoryState: Sendable {
     }
     files = next
     return newcomers
+  }
+
+  /// A file of no bytes is what a full disk or a failed copy leaves behind, so its objects stay.
+  private func emptied(_ held: HeldFile, _ file: ListedFile) -> HeldFile {
+    let rejection = Rejection(
+      place: "\(SourcePosition.start(of: place(file.path)))", resource: "",
+      reason:
+        "the file is empty now, its \(held.objects.count) objects stay in use, remove the file or leave a "
+        + "comment in it if they are meant to go")
+    return HeldFile(
+      stamp: file.stamp, objects: held.objects,
+      rejected: [RejectedObject(identity: nil, rejection: rejection)])
   }
 
   private func read(_ bytes: [UInt8], of file: ListedFile, now: Timestamp) -> HeldFile {

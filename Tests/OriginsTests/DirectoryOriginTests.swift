@@ -41,7 +41,9 @@ final class WatchedFolder {
   private(set) var reports: [DirectoryReport] = []
   private var merge = Merge(sources: [MergeSource(name: "local", listsEverything: true)])
 
-  init(worker: any Worker = InlineWorker(), prepare: (URL) throws -> Void = { _ in }) throws {
+  init(
+    worker: any Worker = InlineWorker(), isWatched: Bool = true, prepare: (URL) throws -> Void = { _ in }
+  ) throws {
     base = FileManager.default.temporaryDirectory.appendingPathComponent("meshrelay-" + UUID().uuidString)
     root = base.appendingPathComponent("manifests")
     try FileManager.default.createDirectory(at: root, withIntermediateDirectories: true)
@@ -50,6 +52,8 @@ final class WatchedFolder {
     var settings = DirectorySettings(path: root.path)
     settings.quiet = .milliseconds(20)
     settings.max = .milliseconds(200)
+    settings.isWatched = isWatched
+    settings.unwatchedInterval = .milliseconds(50)
     let origin = DirectoryOrigin(
       settings, state: DirectoryState(source: "local", folder: root.path), loop: loop, worker: worker
     ) { [unowned self] report in
@@ -276,6 +280,27 @@ func makePipe(_ place: URL) -> Bool { unsafe mkfifo(place.path, 0o600) == 0 }
     for index in 0..<200 { try folder.write("\(index).yaml", entry("e\(index)")) }
     #expect(folder.wait { folder.served.count == 200 })
     #expect(folder.reports.count < 20)
+  }
+
+  @Test func aCheckReadsOnceAndNamesEveryProblem() throws {
+    let folder = try WatchedFolder { root in
+      try Data(entry("a").utf8).write(to: root.appendingPathComponent("a.yaml"))
+      try Data((entry("b") + "---\n" + entry("c").replacing("hosts", with: "hots")).utf8)
+        .write(to: root.appendingPathComponent("b.yaml"))
+    }
+    let now = Timestamp(seconds: 1)
+    let report = DirectoryCheck.read(DirectorySettings(path: folder.root.path), source: "local", now: now)
+    #expect(report.resources == 2)
+    #expect(report.rejected.map(\.place) == [folder.url("b.yaml").path + ":9:8"])
+    let nowhere = DirectoryCheck.read(DirectorySettings(path: "/nowhere/at/all"), source: "local", now: now)
+    #expect(nowhere.fault == .missing(path: "/nowhere/at/all", reason: "No such file or directory"))
+  }
+
+  @Test func withoutWatchesChangesAreFoundByLooking() throws {
+    let folder = try WatchedFolder(isWatched: false)
+    #expect(folder.wait { !folder.reports.isEmpty })
+    try folder.write("a.yaml", entry("a"))
+    folder.waits(for: ["a=x.com"])
   }
 
   @Test func afterStopNothingIsDelivered() throws {

@@ -221,6 +221,20 @@ func entry(_ name: String, host: String = "x.com", namespace: String = "prod") -
     #expect(directory.served == ["ServiceEntry prod/z"])
   }
 
+  @Test func aFileThatIsEmptiedKeepsItsObjectsUntilItSaysSo() {
+    var directory = PretendDirectory()
+    directory.write("a.yaml", entry("a"))
+    directory.write("b.yaml", "")
+    directory.look()
+    directory.write("a.yaml", "")
+    let report = directory.look()
+    #expect(directory.served == ["ServiceEntry prod/a"])
+    #expect(report.rejected.map(\.place) == ["manifests/a.yaml:1:1"])
+    directory.write("a.yaml", "# nothing any more\n")
+    #expect(directory.look().rejected.isEmpty)
+    #expect(directory.served == [])
+  }
+
   @Test func anOldBadFileDoesNotHoldUpDeletions() {
     var directory = PretendDirectory()
     directory.write("bad.yaml", "a: b: c")
