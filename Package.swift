@@ -82,6 +82,7 @@ let package = Package(
       ["Documents", "Primitives", "Snapshots", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
     room("XDS", ["Primitives", "Snapshots"]),
     room("Policy", ["Documents", "Primitives", "SPIFFE", "Snapshots"]),
+    room("Gates", ["Policy", "Primitives", "SPIFFE", "Snapshots"]),
     room("Ring", ["CLiburing", "CLinux", "Primitives"], settings: perEvent),
 
     // 5 services
@@ -105,6 +106,7 @@ let package = Package(
     tests("Primitives", ["Primitives"]),
     tests("Snapshots", ["Primitives", "Snapshots"]),
     tests("XDS", ["Primitives", "Snapshots", "XDS"], excluding: ["Conversations"]),
+    tests("Gates", ["Gates", "Policy", "Primitives", "SPIFFE", "Snapshots"]),
     tests("Policy", ["Documents", "Policy", "Primitives", "SPIFFE", "Snapshots"]),
     support("TestCertificates", ["COpenSSL"]),
     tests("Digest", ["Digest", "Primitives", "TestCertificates"]),

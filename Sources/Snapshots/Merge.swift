@@ -56,6 +56,9 @@ public struct Merge: Sendable {
     /// Objects the source may not supply.
     public var setAside: [Rejection] = []
 
+    /// No change.
+    public init() {}
+
     public var isEmpty: Bool { types.isEmpty && !readinessChanged }
   }
 

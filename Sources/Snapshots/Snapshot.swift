@@ -19,9 +19,11 @@ public struct Snapshot: Sendable {
   /// Every source has delivered once.
   public let isComplete: Bool
   /// As we serve it: our own relay is the last element of its path.
-  public var position: Position
+  public let position: Position
   /// Why recent removals happened, where a source told more than that they are gone.
   public let removalCauses: RemovalCauses
+  /// What responses say of us, for no removal and for each cause; written once for all views.
+  private let identifiers: [RemovalCause?: String]
 
   public init(
     collections: [TypeName: Collection], pending: Set<TypeName>, isComplete: Bool, position: Position,
@@ -32,7 +34,16 @@ public struct Snapshot: Sendable {
     self.isComplete = isComplete
     self.position = position
     self.removalCauses = removalCauses
+    let causes: [RemovalCause?] = [nil] + RemovalCause.allCases
+    identifiers = Dictionary(
+      uniqueKeysWithValues: causes.map { cause in
+        let node = position.path.last?.node ?? ""
+        return (cause, ControlPlane(node: node, position: position, removals: cause).json)
+      })
   }
+
+  /// The `control_plane.identifier` of a response that removes things for this cause, or removes nothing.
+  public func controlPlane(_ cause: RemovalCause?) -> String { identifiers[cause] ?? "" }
 
   /// Before any source has said anything.
   public static let nothing = Snapshot(
@@ -68,15 +79,11 @@ public struct View: Sendable {
   public let collections: [TypeName: Collection]
   /// What it was cut from.
   public let snapshot: Snapshot
-  private let identifiers: [String]
 
   public init(number: UInt64, collections: [TypeName: Collection], snapshot: Snapshot) {
     self.number = number
     self.collections = collections
     self.snapshot = snapshot
-    let node = snapshot.position.path.last?.node ?? ""
-    let causes: [RemovalCause?] = [nil, .policy, .released, .source]
-    identifiers = causes.map { ControlPlane(node: node, position: snapshot.position, removals: $0).json }
   }
 
   /// Before anything is known: every type is pending.
@@ -98,14 +105,7 @@ public struct View: Sendable {
   }
 
   /// The `control_plane.identifier` of a response that removes things for this cause, or removes nothing.
-  public func controlPlane(_ cause: RemovalCause? = nil) -> String {
-    switch cause {
-    case nil: identifiers[0]
-    case .policy?: identifiers[1]
-    case .released?: identifiers[2]
-    case .source?: identifiers[3]
-    }
-  }
+  public func controlPlane(_ cause: RemovalCause? = nil) -> String { snapshot.controlPlane(cause) }
 
   /// Why a resource that a client holds is not in this view: what its source said, or policy when the
   /// snapshot still has it, or else its source, the cause that brakes look at.
