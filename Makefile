@@ -17,7 +17,7 @@ build: ## debug build of the program and all tests; warnings are errors
 	$(SWIFT_BUILD)
 
 lint: ## check the format of every Swift source
-	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests Benchmarks Fuzz
 
 unit: build ## unit, tidiness and short simulation tests
 	$(SWIFT_TEST)
@@ -41,8 +41,9 @@ sim: build ## replay or explore simulations: make sim SEED=42
 fuzz: ## fuzz one target for a while: make fuzz TARGET=HTTP2 SECONDS=60
 	@Fuzz/run "$(TARGET)" "$(or $(SECONDS),60)"
 
-bench: ## the repeatable performance checks
-	@Benchmarks/run
+bench: ## an echo through the event loop asks nothing of the Swift runtime (callgrind, release build)
+	@scripts/setup bench
+	@scripts/check-hot-path
 
 deb: ## build the Debian package into dist/
 	@packaging/build-deb
@@ -51,4 +52,4 @@ system-test: ## install, run, reload, upgrade and purge the package on a booted 
 	@scripts/system-test
 
 clean: ## remove what builds and tests left behind
-	rm -rf .build .build-* dist Tests/Integration/.venv
+	rm -rf .build .build-* Fuzz/.build dist Tests/Integration/.venv
