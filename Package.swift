@@ -48,6 +48,7 @@ func support(_ name: String, _ imports: [Target.Dependency]) -> Target {
 let package = Package(
   name: "meshrelay",
   dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2"),
     .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
     .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
     .package(url: "https://github.com/jpsim/Yams.git", exact: "6.2.2"),
@@ -81,11 +82,24 @@ let package = Package(
       "Manifests",
       ["Documents", "Primitives", "Snapshots", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
     room("XDS", ["Primitives", "Snapshots"]),
-    room("Policy", ["Documents", "Primitives", "SPIFFE", "Snapshots"]),
+    room("Policy", ["Documents", "SPIFFE", "Snapshots"]),
     room("Gates", ["Policy", "Primitives", "SPIFFE", "Snapshots"]),
     room("Ring", ["CLiburing", "CLinux", "Primitives"], settings: perEvent),
 
+    // 4 meeting
+    room("Transport", ["GRPC", "HTTP2", "Primitives", "Ring", "TLS"]),
+    room("Configuration", ["Documents", "Policy", "Primitives", "SPIFFE"]),
+
     // 5 services
+    room(
+      "Upstream",
+      ["GRPC", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "Transport", "Trust", "XDS"]),
+    room(
+      "Downstream",
+      [
+        "GRPC", "Gates", "Metrics", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "Transport",
+        "Trust", "XDS",
+      ]),
     room("Origins", ["CLinux", "Documents", "Manifests", "Primitives", "Ring", "Snapshots"]),
     room("Identity", ["Primitives", "SPIFFE", "Trust"]),
     room(
@@ -96,10 +110,35 @@ let package = Package(
       ]),
 
     // 6 wiring
-    room("Console", ["Admin", "Primitives"]),
+    room(
+      "Tier",
+      [
+        "Admin", "Configuration", "Documents", "Downstream", "Gates", "Identity", "Manifests", "Metrics",
+        "Origins", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "Transport", "Trust",
+        "Upstream", "XDS",
+      ]),
+    room(
+      "Console",
+      [
+        "Admin", "Configuration", "Documents", "GRPC", "Identity", "Origins", "Policy", "Primitives", "Ring",
+        "SPIFFE", "Snapshots", "TLS", "Transport", "Trust", "XDS",
+      ]),
 
     // 7 process
-    room("Relay", ["CSystemd", "Primitives", .product(name: "Logging", package: "swift-log")]),
+    room(
+      "Relay",
+      [
+        "Admin", "AdminServer", "CLinux", "CSystemd", "Configuration", "Documents", "Downstream", "Metrics",
+        "Policy", "Primitives", "Ring", "TLS", "Tier", .product(name: "Logging", package: "swift-log"),
+      ]),
+
+    // 8 program
+    .executableTarget(
+      name: "meshrelay",
+      dependencies: [
+        "Admin", "Console", "Relay", "Ring",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ], swiftSettings: house),
 
     benchmark("RingEcho", ["Primitives", "Ring"]),
 
@@ -107,6 +146,7 @@ let package = Package(
     tests("Snapshots", ["Primitives", "Snapshots"]),
     tests("XDS", ["Primitives", "Snapshots", "XDS"], excluding: ["Conversations"]),
     tests("Gates", ["Gates", "Policy", "Primitives", "SPIFFE", "Snapshots"]),
+    tests("Configuration", ["Configuration", "Documents", "Policy", "Primitives", "SPIFFE"]),
     tests("Policy", ["Documents", "Policy", "Primitives", "SPIFFE", "Snapshots"]),
     support("TestCertificates", ["COpenSSL"]),
     tests("Digest", ["Digest", "Primitives", "TestCertificates"]),

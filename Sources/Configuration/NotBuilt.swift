@@ -1,0 +1,30 @@
+// What the configuration file will know and this version does not: refused by name, never ignored.
+// One table, so that lifting a refusal is taking out one line and reading the key.
+
+import Documents
+
+enum NotBuilt {
+  /// Keys, by the path that leads to them.
+  private static let keys: [String: [String]] = [
+    "": ["push"],
+    "identity": ["workloadAPI", "select", "federation", "offlineGoal"],
+    "sources": ["git", "etcd"],
+    "sources.upstream": ["dnsName", "ca"],
+  ]
+
+  /// Values of `sources.upstream.protocol`.
+  static let protocols = ["mcp", "mcp-aggregated"]
+
+  /// The one value of `brake.removes` that this version can honour: it turns the brake off.
+  static let brakeOff = "100%"
+
+  /// Reports every key of this mapping that is not built yet.
+  static func refuseKeys(of reader: MappingReader) {
+    for key in keys[reader.path] ?? [] { reader.refuse(key) }
+  }
+
+  /// Whether `keys` refuses this one: then its absence of value needs no second problem.
+  static func refuses(_ key: String, in reader: MappingReader) -> Bool {
+    (keys[reader.path] ?? []).contains(key) && reader.entry(key) != nil
+  }
+}

@@ -1,0 +1,112 @@
+// The section `sources`: where configuration comes from, in order of preference.
+
+internal import Documents
+public import Policy
+public import SPIFFE
+
+/// One source of truth.
+public struct SourceSettings: Sendable {
+  /// Unique among sources; in status, metrics and `sources` of policy rules.
+  public let name: String
+  public let kind: Kind
+  public let only: SourceFilter
+
+  public enum Kind: Sendable {
+    case upstream(UpstreamSettings)
+    /// A folder of manifests, read with its subfolders, watched.
+    case directory(path: String)
+  }
+
+  static func readAll(_ reader: MappingReader) -> [SourceSettings]? {
+    var places: [String: SourcePosition] = [:]
+    return reader.mappings("sources", required: true) { source in
+      let settings = read(source)
+      if let name = settings?.name {
+        if let first = places[name] {
+          source.problems.report(
+            source.position, "the source \(Problem.quote(name)) is defined twice",
+            why: "it stands at line \(first.line) already", howToFix: "give one of them another name")
+        }
+        places[name] = source.position
+      }
+      return settings
+    }
+  }
+
+  private static func read(_ reader: MappingReader) -> SourceSettings? {
+    NotBuilt.refuseKeys(of: reader)
+    let name = reader.string("name", required: true)
+    let upstream = reader.mapping("upstream", UpstreamSettings.read)
+    let directory = reader.mapping("directory") { $0.path("path", required: true) }
+    let only = reader.mapping("only", SourceFilter.read)
+    let kinds = ["upstream", "directory", "git", "etcd"].filter { reader.entry($0) != nil }
+    guard kinds.count == 1 else {
+      reader.problems.report(
+        reader.position,
+        kinds.isEmpty
+          ? "this source has no kind" : "this source is \(kinds.joined(separator: " and ")) at once",
+        howToFix: "give it one of upstream and directory")
+      return nil
+    }
+    guard let name, let kind = upstream.map(Kind.upstream) ?? directory.map({ .directory(path: $0) }) else {
+      return nil
+    }
+    return SourceSettings(name: name.value, kind: kind, only: only ?? .everything)
+  }
+}
+
+/// What a source may supply; the rest is set aside.
+public struct SourceFilter: Sendable {
+  /// Nil: any namespace.
+  public let namespaces: GlobList?
+  /// Nil: any kind.
+  public let types: [TypePattern]?
+
+  public static let everything = SourceFilter(namespaces: nil, types: nil)
+
+  static func read(_ reader: MappingReader) -> SourceFilter? {
+    let namespaces = reader.strings("namespaces", emptyText: true)?.map { GlobPattern($0.value) }
+    return SourceFilter(
+      namespaces: namespaces.flatMap { $0.isEmpty ? nil : GlobList($0) }, types: reader.types("types"))
+  }
+}
+
+/// A server that speaks MCP over xDS, over mutual TLS.
+public struct UpstreamSettings: Sendable {
+  public enum Dialect: String, Sendable {
+    case delta
+    /// State of the world.
+    case sotw
+  }
+
+  /// In order of preference; at least one.
+  public let addresses: [NetworkAddress]
+  /// Who it must be.
+  public let spiffeID: SPIFFEPattern
+  public let dialect: Dialect
+  /// Kinds to subscribe; nil: every known kind.
+  public let types: [TypePattern]?
+
+  static func read(_ reader: MappingReader) -> UpstreamSettings? {
+    NotBuilt.refuseKeys(of: reader)
+    let addresses = reader.addresses("addresses")
+    let isRefused = NotBuilt.refuses("dnsName", in: reader) && reader.entry("spiffeID") == nil
+    let spiffeID = isRefused ? nil : reader.identityPattern("spiffeID")
+    let dialect = dialect(of: reader)
+    let types = reader.types("types")
+    guard let addresses, let spiffeID else { return nil }
+    return UpstreamSettings(addresses: addresses, spiffeID: spiffeID, dialect: dialect, types: types)
+  }
+
+  private static func dialect(of reader: MappingReader) -> Dialect {
+    let built = [Dialect.delta, .sotw].map(\.rawValue)
+    guard let word = reader.choice("protocol", of: built + NotBuilt.protocols) else { return .delta }
+    guard let dialect = Dialect(rawValue: word.value) else {
+      reader.problems.report(
+        word.position, "\(reader.name("protocol")) \(word.value) is not built into this version yet",
+        howToFix: "use delta or sotw")
+      return .delta
+    }
+    return dialect
+  }
+}
