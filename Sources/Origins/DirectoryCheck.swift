@@ -1,20 +1,15 @@
-// Reading a directory once, for commands that want to know what is in it and what is wrong with it.
+// One look at a directory without watching it: what `check` prints.
 
-public import Manifests
 public import Primitives
 
-public enum DirectoryCheck {
-  /// Reads as a running relay would at its start, and remembers nothing. `settings` gives path and limits; waits
-  /// for the disk, so not for loop threads.
-  public static func read(
-    _ settings: DirectorySettings, source: String, options: ManifestOptions = ManifestOptions(),
-    limits: Limits = Limits(), now: Timestamp
-  ) -> DirectoryReport {
-    let state = DirectoryState(source: source, folder: settings.path, options: options, limits: limits)
-    let scan = DirectoryScan(
-      path: settings.path, state: state, limits: settings.limits, fileBytesMax: settings.fileBytesMax,
-      watch: nil,
-      unsettled: [], settling: nil, now: now)
-    return scan.run().report
+extension DirectoryReport {
+  /// Reads `path` as a relay would at its start. Blocks.
+  public static func once(source: String, path: String, limits: Limits, now: Timestamp) -> DirectoryReport {
+    let settings = DirectorySettings(path: path)
+    return DirectoryScan(
+      path: path, state: DirectoryState(source: source, folder: path, limits: limits),
+      limits: settings.limits, fileBytesMax: settings.fileBytesMax, watch: nil, unsettled: [],
+      settling: nil, now: now
+    ).run().report
   }
 }

@@ -48,7 +48,7 @@ final class WatchedFolder {
     root = base.appendingPathComponent("manifests")
     try FileManager.default.createDirectory(at: root, withIntermediateDirectories: true)
     try prepare(root)
-    loop = EventLoop(driver: try makeDriver(.epoll))
+    loop = EventLoop(driver: try makeDriver(nil))
     var settings = DirectorySettings(path: root.path)
     settings.quiet = .milliseconds(20)
     settings.max = .milliseconds(200)
@@ -288,12 +288,16 @@ func makePipe(_ place: URL) -> Bool { unsafe mkfifo(place.path, 0o600) == 0 }
       try Data((entry("b") + "---\n" + entry("c").replacing("hosts", with: "hots")).utf8)
         .write(to: root.appendingPathComponent("b.yaml"))
     }
-    let now = Timestamp(seconds: 1)
-    let report = DirectoryCheck.read(DirectorySettings(path: folder.root.path), source: "local", now: now)
+    let report = check(folder.root.path)
     #expect(report.resources == 2)
     #expect(report.rejected.map(\.place) == [folder.url("b.yaml").path + ":9:8"])
-    let nowhere = DirectoryCheck.read(DirectorySettings(path: "/nowhere/at/all"), source: "local", now: now)
-    #expect(nowhere.fault == .missing(path: "/nowhere/at/all", reason: "No such file or directory"))
+    #expect(
+      check("/nowhere/at/all").fault
+        == .missing(path: "/nowhere/at/all", reason: "No such file or directory"))
+  }
+
+  private func check(_ path: String) -> DirectoryReport {
+    DirectoryReport.once(source: "local", path: path, limits: Limits(), now: Timestamp(seconds: 1))
   }
 
   @Test func withoutWatchesChangesAreFoundByLooking() throws {
