@@ -23,9 +23,14 @@ enum RoomTable {
     ["Metrics", "Primitives"], ["GRPC", "HTTP2"], ["Trust", "SPIFFE"], ["Gates", "Policy"],
   ]
 
+  /// What every room above the ground may import without saying so in the drawing.
+  static let understood: Set<String> = ["Primitives", "Metrics"]
+
   /// Rooms that may write to standard output or standard error.
   static let printing: Set<String> = ["Relay", "Console", "meshrelay"]
 
+  /// From floor 5 upwards a room also names the lower rooms whose values it only passes on: the compiler
+  /// wants every module imported whose members are used.
   static let rooms: [Room] = [
     // 0 ground
     room("COpenSSL", 0, dataPath: true), room("CNghttp2", 0, dataPath: true),
@@ -56,15 +61,17 @@ enum RoomTable {
     room("Transport", 4, ["Ring", "TLS", "HTTP2", "GRPC"], dataPath: true),
     room("Configuration", 4, ["Documents", "Policy", "SPIFFE"]),
     // 5 services
-    room("Upstream", 5, ["Transport", "GRPC", "MCP", "XDS", "Snapshots", "SPIFFE", "Trust"]),
+    room("Upstream", 5, ["Transport", "Ring", "TLS", "GRPC", "MCP", "XDS", "Snapshots", "SPIFFE", "Trust"]),
     room(
       "Origins", 5,
       ["CLinux", "Documents", "Manifests", "Snapshots", "Ring", "Transport", "GRPC", "Protos"],
       libraries: ["SwiftProtobuf", "Subprocess"]),
     room(
       "Downstream", 5,
-      ["Transport", "GRPC", "MCP", "XDS", "Protos", "Gates", "Audit", "Snapshots", "SPIFFE", "Trust"],
-      libraries: ["SwiftProtobuf"], dataPath: true),
+      [
+        "Transport", "Ring", "TLS", "GRPC", "MCP", "XDS", "Protos", "Gates", "Policy", "Audit", "Snapshots",
+        "SPIFFE", "Trust",
+      ], libraries: ["SwiftProtobuf"], dataPath: true),
     room(
       "Identity", 5, ["Transport", "GRPC", "Protos", "Trust", "SPIFFE"], libraries: ["SwiftProtobuf"]),
     room("Store", 5, ["Gates", "Snapshots"], libraries: ["GRDB"]),
@@ -72,14 +79,25 @@ enum RoomTable {
     // 6 wiring
     room(
       "Tier", 6,
-      ["Upstream", "Origins", "Downstream", "Identity", "Store", "Configuration", "Gates"]),
+      [
+        "Upstream", "Origins", "Downstream", "Identity", "Store", "Configuration", "Gates", "Policy",
+        "Manifests", "Documents", "Admin", "Transport", "Ring", "TLS", "XDS", "Snapshots", "SPIFFE", "Trust",
+      ]),
     room(
-      "Console", 6, ["Admin", "Configuration", "Policy", "Audit", "Transport"],
-      libraries: ["ArgumentParser"]),
+      "Console", 6,
+      [
+        "Admin", "Configuration", "Documents", "Policy", "Audit", "Identity", "Origins", "Transport", "Ring",
+        "TLS", "GRPC", "XDS", "Snapshots", "SPIFFE", "Trust",
+      ], libraries: ["ArgumentParser"]),
     // 7 process
-    room("Relay", 7, ["Tier", "AdminServer", "CSystemd"], libraries: ["Logging"]),
+    room(
+      "Relay", 7,
+      [
+        "Tier", "Downstream", "AdminServer", "Admin", "Configuration", "Documents", "Policy", "Ring", "TLS",
+        "CSystemd", "CLinux",
+      ], libraries: ["Logging"]),
     // 8 program
-    room("meshrelay", 8, ["Relay", "Console"], libraries: ["ArgumentParser"]),
+    room("meshrelay", 8, ["Relay", "Console", "Admin", "Ring"], libraries: ["ArgumentParser"]),
   ]
 
   static func room(named name: String) -> Room? { rooms.first { $0.name == name } }
@@ -88,9 +106,8 @@ enum RoomTable {
     _ name: String, _ floor: Int, _ rooms: Set<String> = [], libraries: Set<String> = [],
     dataPath: Bool = false, pure: Bool = false
   ) -> Room {
-    let understood: Set<String> = floor > 0 ? ["Primitives", "Metrics"] : []
     return Room(
-      name: name, floor: floor, rooms: rooms.union(understood), libraries: libraries,
+      name: name, floor: floor, rooms: floor > 0 ? rooms.union(understood) : rooms, libraries: libraries,
       isDataPath: dataPath, isPure: pure)
   }
 }
