@@ -46,7 +46,8 @@ def main():
         resources = {resource["name"]: resource["version"] for resource in reply["resources"]}
         if reply["type"] in held:
             taken = (came - os.stat(edit_file).st_mtime) * 1000
-            lines = [f"{text}  ({taken:.0f} ms after the edit)" for text in changes(reply, held[reply["type"]], resources)]
+            found = changes(reply, held[reply["type"]], resources)
+            lines = [f"{text}  ({taken:.0f} ms after the edit)" for text in found]
         else:
             lines = first_answer(reply, resources)
         held[reply["type"]] = resources

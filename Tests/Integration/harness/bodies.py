@@ -137,7 +137,7 @@ def _as_protojson(value, descriptor):
         return _go_duration(value)
     if descriptor.full_name.startswith("google.protobuf."):
         return value
-    fields = {field.json_name: field for field in descriptor.fields} | {field.name: field for field in descriptor.fields}
+    fields = {name: field for field in descriptor.fields for name in (field.name, field.json_name)}
     return {
         key: _field_as_protojson(inner, fields[key]) for key, inner in value.items() if inner is not None}
 
