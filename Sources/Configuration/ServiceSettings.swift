@@ -183,17 +183,14 @@ public struct StaleSettings: Sendable, Equatable {
 /// The brake on mass removals. This version can only be told to do without.
 enum BrakeSettings {
   static func check(_ reader: MappingReader) {
-    _ = reader.mapping("brake") { brake in
+    let isOff = reader.mapping("brake") { brake in
       _ = brake.integer("atLeast", in: 0...1_000_000)
       _ = brake.integer("most", in: 0...1_000_000_000)
       _ = brake.duration("window", in: .seconds(1) ... .seconds(86_400))
-      guard brake.string("removes")?.value == NotBuilt.brakeOff else {
-        brake.problems.report(
-          brake.position, "the brake is not built into this version yet",
-          howToFix: "remove it, or write removes: 100%")
-        return ()
-      }
-      return ()
+      return brake.string("removes")?.value == NotBuilt.brakeOff
     }
+    guard isOff == false, let position = reader.node("brake")?.position else { return }
+    reader.problems.report(
+      position, "the brake is not built into this version yet", howToFix: "remove it, or write removes: 100%")
   }
 }

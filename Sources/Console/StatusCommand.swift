@@ -58,7 +58,7 @@ public struct StatusCommand: Sendable {
   }
 }
 
-private func wallClock() -> Timestamp {
+func wallClock() -> Timestamp {
   var time = timespec()
   unsafe clock_gettime(CLOCK_REALTIME, &time)
   return Timestamp(seconds: Int64(time.tv_sec), nanoseconds: Int32(time.tv_nsec))

@@ -3,7 +3,8 @@
 // Yams replaces aliases before anyone can count them and refuses a mapping with a duplicate key as a
 // whole. So every `*` is replaced by a private-use character that the text does not contain: an alias
 // then parses as a plain scalar beginning with that character, and everything else parses as before.
-// Duplicate keys are made distinct by another such character. DocumentComposer undoes both.
+// Duplicate keys are made distinct by another such character. TreeBuilder undoes both. And JSON's escapes of
+// two surrogates become the one escape that YAML has.
 // Source: YAML 1.2, sections 5.3 (indicators), 7.1 (alias nodes).
 
 struct DisguisedText {
@@ -15,7 +16,7 @@ struct DisguisedText {
   private var insertions: [Insertion] = []
   private let isUnchanged: Bool
 
-  /// Key marks put into a line: what follows them there has moved to the right.
+  /// Characters put into a line (or, below 0, taken from it): what follows them there has moved.
   private struct Insertion {
     let line: Int
     let column: Int
@@ -29,10 +30,12 @@ struct DisguisedText {
     (aliasMark, keyMark) = marks
     isUnchanged = isPlain
     scalars = text.unicodeScalars
-    guard !isPlain else { return }
-    var disguised = String.UnicodeScalarView()
-    for scalar in scalars { disguised.append(scalar == "*" ? aliasMark : scalar) }
-    scalars = disguised
+    if !isPlain {
+      var disguised = String.UnicodeScalarView()
+      for scalar in scalars { disguised.append(scalar == "*" ? aliasMark : scalar) }
+      scalars = disguised
+    }
+    joinSurrogates()
   }
 
   var text: String { String(scalars) }
@@ -69,6 +72,48 @@ struct DisguisedText {
     scalars.insert(contentsOf: repeatElement(keyMark, count: count), at: index)
     insertions.append(Insertion(line: line, column: place, count: count))
     return true
+  }
+
+  /// JSON writes characters beyond U+FFFF as two escapes, `\\uD83D\\uDE00`, which YAML does not know. In a
+  /// JSON document, where a backslash always stands in a string, each pair becomes `\\U0001F600`.
+  private mutating func joinSurrogates() {
+    let first = scalars.first { $0.properties.isWhitespace == false }
+    guard first == "{" || first == "[", String(scalars).contains("\\u") else { return }
+    var joined = String.UnicodeScalarView()
+    var (line, column) = (1, 1)
+    var rest = Array(scalars)[...]
+    while let scalar = rest.first {
+      if let pair = DisguisedText.surrogatePair(rest) {
+        let digits = String(pair.value, radix: 16)
+        joined.append(
+          contentsOf: "\\U\(String(repeating: "0", count: 8 - digits.count))\(digits)".unicodeScalars)
+        insertions.append(Insertion(line: line, column: column, count: -2))
+        (rest, column) = (rest.dropFirst(12), column + 10)
+        continue
+      }
+      // An escaped backslash begins no escape.
+      let count = scalar == "\\" ? min(2, rest.count) : 1
+      joined.append(contentsOf: rest.prefix(count))
+      rest = rest.dropFirst(count)
+      (line, column) = scalar == "\n" ? (line + 1, 1) : (line, column + count)
+    }
+    scalars = joined
+  }
+
+  /// The character that two escapes at the start of `text` stand for.
+  private static func surrogatePair(_ text: ArraySlice<Unicode.Scalar>) -> Unicode.Scalar? {
+    guard let high = escape(text), (0xD800...0xDBFF).contains(high),
+      let low = escape(text.dropFirst(6)), (0xDC00...0xDFFF).contains(low)
+    else { return nil }
+    return Unicode.Scalar(0x1_0000 + (high - 0xD800) << 10 + (low - 0xDC00))
+  }
+
+  /// The number of `\\uXXXX` at the start of `text`.
+  private static func escape(_ text: ArraySlice<Unicode.Scalar>) -> UInt32? {
+    let parts = Array(text.prefix(6))
+    guard parts.count == 6, parts[0] == "\\", parts[1] == "u" else { return nil }
+    let digits = String(String.UnicodeScalarView(parts[2...]))
+    return digits.allSatisfy(\.isHexDigit) ? UInt32(digits, radix: 16) : nil
   }
 
   private func index(line: Int, column: Int) -> String.UnicodeScalarView.Index? {

@@ -30,6 +30,10 @@ struct DocumentComposer {
         howToFix: "split it")
       return []
     }
+    guard DocumentComposer.explicitKeys(bytes) <= DocumentComposer.keyWorkMax / max(1, bytes.count) else {
+      report(1, 1, "the document has too many keys written with ?", howToFix: "write key: value")
+      return []
+    }
     guard let text = readableText(bytes) else { return [] }
     guard var disguised = DisguisedText(text) else {
       report(1, 1, "the document uses every private-use character", howToFix: "leave some of them out")
@@ -81,6 +85,24 @@ struct DocumentComposer {
   private static func isEmpty(_ root: Yams.Node) -> Bool {
     guard case .scalar(let scalar) = root else { return false }
     return scalar.style == .plain && scalar.string.isEmpty
+  }
+
+  /// Explicit keys times bytes of a document. Reason: Yams hashes a key with all that is in it, and explicit
+  /// keys may stand in each other a thousand deep.
+  private static let keyWorkMax = 16 << 20
+
+  /// How many times `?` may begin an explicit key: first in its line, or after an indicator.
+  private static func explicitKeys(_ bytes: ArraySlice<UInt8>) -> Int {
+    var count = 0
+    var before = UInt8(ascii: "\n")
+    for (index, byte) in zip(bytes.indices, bytes) {
+      if byte == UInt8(ascii: "?"), "\n\r?-:[{,".utf8.contains(before) {
+        let next = index + 1 < bytes.endIndex ? bytes[index + 1] : UInt8(ascii: "\n")
+        count += " \t\n\r".utf8.contains(next) ? 1 : 0
+      }
+      if byte != UInt8(ascii: " ") { before = byte }
+    }
+    return count
   }
 
   // MARK: Text

@@ -64,10 +64,10 @@ public final class MappingReader {
   }
 
   /// Reports a key that has a meaning but must not be used here. Its value is not looked at.
-  public func refuse(_ key: String, why: String = "", howToFix: String = "remove it") {
+  public func refuse(_ key: String) {
     guard let entry = entry(key) else { return }
     problems.report(
-      entry.position, "\(name(key)) is not built into this version yet", why: why, howToFix: howToFix)
+      entry.position, "\(name(key)) is not built into this version yet", howToFix: "remove it")
   }
 
   // MARK: Single values

@@ -81,8 +81,10 @@ public struct Timestamp: Hashable, Comparable, Sendable {
 
   /// RFC 3339 in UTC, with a fraction only when there is one: `2026-11-23T17:00:00.25Z`.
   public var rfc3339: String {
-    let days = seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
-    let rest = seconds - days * 86_400
+    // Rounded down by the sign of the remainder: subtracting first would overflow at the earliest moment.
+    let (wholeDays, remainder) = seconds.quotientAndRemainder(dividingBy: 86_400)
+    let days = remainder < 0 ? wholeDays - 1 : wholeDays
+    let rest = remainder < 0 ? remainder + 86_400 : remainder
     let (year, month, day) = Timestamp.civil(fromDays: days)
     func padded(_ value: Int64, _ width: Int) -> String {
       let digits = String(value)

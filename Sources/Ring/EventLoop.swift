@@ -42,6 +42,7 @@ public final class EventLoop {
   public var onWake: (() -> Void)?
   private var wasWoken = false
   private var isStopped = false
+  private var isTurning = false
   private var busy: BusyMeter
   private let thread = pthread_self()
 
@@ -111,6 +112,8 @@ public final class EventLoop {
 
   /// One batch: waits for completions or deadlines, at most `limit` (nil: without end), and handles them.
   public func turn(waitingAtMost limit: Duration?) {
+    precondition(!isTurning, "a handler turned its own loop: handlers never nest")
+    isTurning = true
     let began = driver.monotonicTime
     let batch = unsafe driver.wait(until: waitDeadline(began, limit))
     now = driver.monotonicTime
@@ -125,6 +128,7 @@ public final class EventLoop {
       counters.wakes &+= 1
       onWake?()
     }
+    isTurning = false
   }
 
   /// When there is something to do without a completion: at once, or at the next timer.

@@ -236,10 +236,14 @@ public final class SimulatedNetwork {
     return hosts[index].nextPort
   }
 
-  /// False when the address is taken on this host.
+  /// False when the loop listens there already. Several loops of a host may share an address, as they share a
+  /// descriptor on a real one.
   func add(_ listener: SimulatedListener) -> Bool {
     let index = index(of: listener.driver.host)
-    guard !hosts[index].listeners.contains(where: { $0.address == listener.address }) else { return false }
+    let isTaken = hosts[index].listeners.contains {
+      $0.address == listener.address && $0.driver === listener.driver
+    }
+    guard !isTaken else { return false }
     hosts[index].listeners.append(listener)
     return true
   }
@@ -331,9 +335,10 @@ public final class SimulatedNetwork {
     guard client.life == .fresh, let name = host(for: target, from: from), hosts[index(of: name)].isUp
     else { return }
     let host = hosts[index(of: name)]
-    let listener = host.listeners.first {
+    let listeners = host.listeners.filter {
       $0.answers(target, hostAddress: host.address, fromSameHost: name == from)
     }
+    let listener = listeners.count > 1 ? listeners.randomElement(using: &generator) : listeners.first
     let link = conditions(from: from, to: name)
     let isRefused =
       link.refusedConnects > 0 && Double.random(in: 0..<1, using: &generator) < link.refusedConnects

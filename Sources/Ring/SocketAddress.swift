@@ -22,8 +22,7 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
   public init?(literal: String) {
     if literal.hasPrefix("unix://") {
       let path = String(literal.dropFirst("unix://".count))
-      let bytes = path.utf8
-      guard !bytes.isEmpty, bytes.count <= SocketAddress.pathBytesMax, !bytes.contains(0) else { return nil }
+      guard SocketAddress.isUsable(path) else { return nil }
       self = .unix(path: path)
       return
     }
@@ -81,6 +80,10 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
   }
 
   // MARK: text
+
+  static func isUsable(_ path: String) -> Bool {
+    (1...pathBytesMax).contains(path.utf8.count) && !path.utf8.contains(0)
+  }
 
   /// Decimal digits only: `UInt16.init` alone would take a sign.
   private static func port(_ text: Substring) -> UInt16? {
@@ -154,13 +157,11 @@ public final class SocketAddressMemory {
 
   /// Nil for a Unix path that is too long.
   init?(_ address: SocketAddress) {
+    if case .unix(let path) = address, !SocketAddress.isUsable(path) { return nil }
     self.address = address
     unsafe storage = .allocate(capacity: 1)
     unsafe storage.initialize(to: sockaddr_storage())
-    guard let length = unsafe SocketAddressMemory.write(address, to: UnsafeMutableRawPointer(storage)) else {
-      return nil
-    }
-    self.length = length
+    length = unsafe SocketAddressMemory.write(address, to: UnsafeMutableRawPointer(storage))
   }
 
   deinit { unsafe storage.deallocate() }
@@ -177,7 +178,7 @@ public final class SocketAddressMemory {
     }
   }
 
-  private static func write(_ address: SocketAddress, to storage: UnsafeMutableRawPointer) -> socklen_t? {
+  private static func write(_ address: SocketAddress, to storage: UnsafeMutableRawPointer) -> socklen_t {
     switch address {
     case .ip4(let host, let port):
       var form = sockaddr_in()
@@ -197,7 +198,6 @@ public final class SocketAddressMemory {
       return socklen_t(MemoryLayout<sockaddr_in6>.size)
     case .unix(let path):
       let bytes = Array(path.utf8)
-      guard !bytes.isEmpty, bytes.count <= SocketAddress.pathBytesMax, !bytes.contains(0) else { return nil }
       unsafe storage.storeBytes(of: sa_family_t(AF_UNIX), as: sa_family_t.self)
       let offset = SocketAddress.pathOffset
       for (index, byte) in bytes.enumerated() {

@@ -165,7 +165,7 @@ public final class Connection: SocketHandler, TimerHandler {
     }
   }
 
-  /// The chain the peer presented, leaf first, DER. Empty in plain text.
+  /// The chain the peer presented, leaf first. Empty in plain text.
   public var peerChain: [Certificate] { engine?.peerChain ?? [] }
 
   private func becomeStreaming() {

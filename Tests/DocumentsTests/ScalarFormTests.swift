@@ -11,7 +11,8 @@ struct GoDurationTests {
       ("0", .zero), ("0s", .zero), ("-0", .zero), ("5s", .seconds(5)), ("100ms", .milliseconds(100)),
       ("1m30s", .seconds(90)), ("1.5h", .seconds(5400)), ("-1.5h", .seconds(-5400)), ("+5s", .seconds(5)),
       (".5s", .milliseconds(500)), ("5.s", .seconds(5)), ("1h1m1s1ms1us1ns", .nanoseconds(3_661_001_001_001)),
-      ("1µs", .microseconds(1)), ("1μs", .microseconds(1)), ("2562047h47m16.854775807s", .nanoseconds(Int64.max)),
+      ("1µs", .microseconds(1)), ("1μs", .microseconds(1)),
+      ("2562047h47m16.854775807s", .nanoseconds(Int64.max)),
       ("0.3333333333333333333h", .nanoseconds(1_199_999_999_999)), ("1.0000000001s", .seconds(1)),
     ] as [(String, Duration)])
   func valid(_ text: String, _ expected: Duration) { #expect(GoDuration.parse(text) == expected) }

@@ -46,6 +46,11 @@ struct TreeTests {
     ("a: \"x\\0y\\u00e9\"\n", ["{a: 'x\0yé'}"]),
     ("a: \u{E000}*\n", ["{a: \u{E000}*}"]),
     ("a: >\n  one\n  two\n", ["{a: 'one two\n'}"]),
+    (
+      "{\"a\": \"\\ud83d\\uDE00\\/\\u00e9\", \"b*\": \"\\\\ud83d\\\\ude00\"}",
+      ["{a: '\u{1F600}/é', b*: '\\ud83d\\ude00'}"]
+    ),
+    ("a: '\\ud83d\\ude00'", ["{a: '\\ud83d\\ude00'}"]),
     ("{\n\t\"a\":\t1\n}", ["{a: 1}"]),
   ])
   func trees(_ text: String, _ expected: [String]) {
@@ -215,6 +220,19 @@ struct BoundTests {
       lines.append("a\(level): &a\(level) {? *a\(level - 1) : 1, ? [*a\(level - 1)] : 2}")
     }
     #expect(!parse(lines.joined(separator: "\n")).problems.isEmpty)
+  }
+
+  @Test func keysWithinKeysAreBounded() {
+    let nested = String(repeating: "? ", count: 900) + "[" + String(repeating: "a,", count: 20_000) + "]"
+    #expect(
+      parse(nested).problems == ["f:1:1: the document has too many keys written with ?, write key: value"])
+    #expect(parse("? a\n: 1\n? b\n: 2\n").trees == ["{a: 1, b: 2}"])
+  }
+
+  @Test func joinedSurrogatesKeepPlaces() {
+    let text = "{\"a\": \"\\ud83d\\ude00\", \"b\": 1, \"b\": 2}"
+    #expect(YAML.parseSingle(yaml: Array(text.utf8), file: "f").problems.map(\.position.column) == [31])
+    #expect(parse("{\"a\": \"\\ud83d\"}").problems.count == 1)
   }
 
   @Test func sizesAreBounded() {

@@ -14,6 +14,12 @@ struct TimestampTests {
     #expect(timestamp.rfc3339 == text)
   }
 
+  @Test(arguments: [Int64.min, Int64.min + 86_398, -1, Int64.max])
+  func everyMomentHasText(_ seconds: Int64) {
+    // Beyond four digits of year the text is no RFC 3339, but peers may send such a time and must not stop us.
+    #expect(Timestamp(seconds: seconds).rfc3339.hasSuffix("Z"))
+  }
+
   @Test func readsOffsets() {
     #expect(Timestamp(rfc3339: "1970-01-01T02:00:00+02:00") == Timestamp(seconds: 0))
   }

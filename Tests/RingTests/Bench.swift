@@ -64,8 +64,7 @@ final class Bench {
 
   /// An echoing listener's address.
   func echoHost() throws -> SocketAddress {
-    let loop = loop
-    return try address(of: Host { _, _ in Echo(loop) })
+    try address(of: Host { [unowned loop] _, _ in Echo(loop) })
   }
 
   func address(of host: Host) throws -> SocketAddress {
@@ -106,7 +105,7 @@ final class Host: Acceptor {
 
 /// Sends back what it receives, one send at a time.
 final class Echo: SocketHandler {
-  let loop: EventLoop
+  unowned let loop: EventLoop
   private var waiting = IOBuffer()
   private var isSending = false
   private(set) var isClosed = false
@@ -137,7 +136,7 @@ final class Echo: SocketHandler {
 
 /// Writes down everything it hears, and that handlers never nest.
 final class Witness: SocketHandler {
-  let loop: EventLoop
+  unowned let loop: EventLoop
   var socket: SocketID?
   var received: [UInt8] = []
   var connected = 0
@@ -147,6 +146,7 @@ final class Witness: SocketHandler {
   var closed = 0
   /// Called last in every event.
   var onEvent: (Witness, SocketID) -> Void = { _, _ in }
+  /// By loop; several tests run at once.
   private static let nesting = Mutex<[ObjectIdentifier: Int]>([:])
 
   init(_ loop: EventLoop) { self.loop = loop }

@@ -167,6 +167,16 @@ import Testing
     }
   }
 
+  @Test func handlersMayNotTurnTheirLoop() async {
+    await #expect(processExitsWith: .failure) {
+      let bench = try Bench(.epoll)
+      let alarm = Alarm()
+      alarm.onFire = { _ in bench.loop.turn(waitingAtMost: .zero) }
+      bench.loop.schedule(at: bench.loop.now, alarm, tag: 1)
+      bench.loop.turn(waitingAtMost: .zero)
+    }
+  }
+
   @Test func busyFractionStaysAShare() throws {
     let bench = try Bench(.epoll)
     bench.settle()

@@ -182,6 +182,22 @@ import Testing
     #expect(far.failures == [.connectFailed(home, errno: ECONNREFUSED)])
   }
 
+  @Test func addressSharedByTwoLoops() throws {
+    let pair = try Pair(seed: 4)
+    let second = EventLoop(driver: SimulatedDriver(network: pair.network, host: "centre"))
+    let host = Host { [unowned second] _, _ in Echo(second) }
+    _ = try second.listen(at: .ip4(0, port: 15010), backlog: 1, host)
+    #expect(throws: RingError.self) { try second.listen(at: .ip4(0, port: 15010), backlog: 1, host) }
+    let clients = (0..<40).map { _ in
+      let client = Witness(pair.edge)
+      client.socket = pair.edge.connect(to: pair.address, client)
+      return client
+    }
+    pair.network.run(for: .seconds(1))
+    #expect(clients.allSatisfy { $0.connected == 1 })
+    #expect(pair.greeted > 0 && host.accepted > 0 && pair.greeted + host.accepted == 40)
+  }
+
   @Test func wakeAndWatch() throws {
     let pair = try Pair(seed: 1)
     var woken = 0

@@ -87,6 +87,27 @@ import Testing
     #expect(client.connected == 0 && client.failures.isEmpty)
   }
 
+  @Test(arguments: Stage.kernels)
+  func closeWhileAConnectHangs(_ stage: Stage) throws {
+    let bench = try Bench(stage)
+    // A full queue that nobody accepts from drops further connects without a word.
+    let full = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { _ = Glibc.close(full) }
+    let wanted = try #require(SocketAddressMemory(bench.anyAddress))
+    #expect(unsafe bind(full, wanted.pointer, wanted.length) == 0 && listen(full, 0) == 0)
+    let address = try #require(KernelSockets.localAddress(of: full))
+    let clients = (0..<8).map { _ in
+      let client = Witness(bench.loop)
+      client.socket = bench.loop.connect(to: address, client)
+      return client
+    }
+    bench.settle()
+    #expect(
+      clients.contains { $0.connected == 0 && $0.failures.isEmpty }, "no connect hangs: nothing was tested")
+    for client in clients { client.close() }
+    #expect(bench.run { clients.allSatisfy { $0.closed == 1 } && bench.loop.sockets.count == 0 })
+  }
+
   @Test(arguments: Stage.allCases)
   func sendToADeadPeer(_ stage: Stage) throws {
     let bench = try Bench(stage)

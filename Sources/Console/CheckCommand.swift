@@ -1,0 +1,105 @@
+// `meshrelay check`: reads what `serve` would read, changes nothing, and prints every problem at once.
+
+import Configuration
+import Documents
+import Origins
+import Policy
+import Primitives
+import Snapshots
+
+public struct CheckCommand: Sendable {
+  public var configPath: String
+  public var json: Bool
+
+  public init(configPath: String, json: Bool) {
+    self.configPath = configPath
+    self.json = json
+  }
+
+  /// Returns the exit code: 0 sound, 1 problems.
+  public func run() -> Int32 {
+    let found = CheckFindings(configPath: configPath)
+    printText(json ? found.json + "\n" : found.text)
+    return found.isSound ? 0 : 1
+  }
+}
+
+/// Everything `check` has to say.
+private struct CheckFindings {
+  /// One line of it.
+  private struct Finding {
+    let place: String
+    let message: String
+    let isError: Bool
+
+    var text: String { "\(place): \(isError ? "" : "warning: ")\(message)" }
+  }
+
+  private var findings: [Finding] = []
+  private var summary: [String] = []
+
+  init(configPath: String) {
+    let loaded = RelayConfiguration.load(path: configPath)
+    note(loaded.problems)
+    guard let configuration = loaded.configuration else { return }
+    summary.append("\(configPath): sound")
+    checkPolicy(configuration)
+    for source in configuration.sources { checkManifests(of: source, configuration.limits) }
+  }
+
+  var isSound: Bool { !findings.contains { $0.isError } }
+
+  private mutating func note(_ problems: [Problem]) {
+    for problem in Problem.sorted(problems) {
+      let message = [problem.what, problem.why, problem.howToFix].filter { !$0.isEmpty }
+      findings.append(
+        Finding(
+          place: "\(problem.position)", message: message.joined(separator: ", "),
+          isError: problem.severity == .error))
+    }
+  }
+
+  private mutating func checkPolicy(_ configuration: RelayConfiguration) {
+    let loaded = PolicyRules.load(path: configuration.policyPath)
+    note(loaded.problems)
+    guard let rules = loaded.rules else { return }
+    note(configuration.problems(with: rules))
+    summary.append(
+      "\(configuration.policyPath): \(rules.clusters.count) clusters in \(rules.classes.count) classes, "
+        + "\(rules.expectationCount) expectations hold")
+  }
+
+  private mutating func checkManifests(of source: SourceSettings, _ limits: Limits) {
+    guard case .directory(let path) = source.kind else { return }
+    let report = DirectoryReport.once(source: source.name, path: path, limits: limits, now: wallClock())
+    if let fault = report.fault {
+      findings.append(Finding(place: path, message: fault.description, isError: true))
+    }
+    for rejection in report.rejected {
+      let subject = rejection.resource.isEmpty ? "" : rejection.resource + ": "
+      findings.append(Finding(place: rejection.place, message: subject + rejection.reason, isError: true))
+    }
+    summary.append("\(path): \(report.resources) objects")
+  }
+
+  var text: String {
+    (findings.map(\.text) + (isSound ? summary : [])).map { $0 + "\n" }.joined()
+  }
+
+  var json: String {
+    var writer = JSONWriter()
+    writer.object { object in
+      object.field("sound", isSound)
+      object.field("problems", array: { array in
+        for finding in findings {
+          array.object { entry in
+            entry.field("place", finding.place)
+            entry.field("severity", finding.isError ? "error" : "warning")
+            entry.field("message", finding.message)
+          }
+        }
+      })
+    }
+    return writer.text
+  }
+}

@@ -1,0 +1,111 @@
+// What crosses between the serve loops and the rest of the relay, and nothing else does.
+//
+// Down: the newest generation and credentials, as immutable values. Up: small reports through one
+// bounded mailbox. Across loops: two counters that bound clients in all and per identity.
+
+public import Gates
+public import Primitives
+public import SPIFFE
+import Synchronization
+public import Trust
+
+/// Shared by all serve loops of one relay.
+public final class ServeCrossings: Sendable {
+  /// Nil until something may be served.
+  public let generation = Published<Generation?>(nil)
+  /// Nil while this host has no usable identity.
+  public let credentials = Published<Credentials?>(nil)
+  public let reports: Mailbox<ServeReport>
+  public let census: Census
+
+  public init(limits: Limits, wakeControl: @escaping Waker) {
+    reports = Mailbox(capacity: limits.controlMailbox, wake: wakeControl)
+    census = Census(limits: limits)
+  }
+}
+
+/// What a serve loop tells the control loop.
+public enum ServeReport: Sendable {
+  /// Answer to `ServeCommand.reportClients`.
+  case clients(loop: Int, ticket: UInt64, [ClientFacts])
+  /// Answer to `ServeCommand.beat`.
+  case alive(loop: Int)
+  /// Something an operator may want to read about.
+  case noted(ServeNote)
+  /// Answer to `ServeCommand.drain`: the last client is gone.
+  case drained(loop: Int)
+}
+
+/// What the control loop asks of a serve loop.
+public enum ServeCommand: Sendable {
+  case reportClients(ticket: UInt64)
+  /// Answer with `ServeReport.alive`.
+  case beat
+  /// Stop accepting, end what is open within the time.
+  case drain(Duration)
+  /// End the loop itself; after `drain`.
+  case stop
+}
+
+/// One client as status shows it.
+public struct ClientFacts: Sendable {
+  public var id: SPIFFEID
+  public var cluster: String
+  public var address: String
+  /// `sotw` or `delta`.
+  public var dialect: String
+  public var connectedAt: Timestamp
+  public var subscriptions: [SubscriptionFacts]
+}
+
+public struct SubscriptionFacts: Sendable {
+  public var typeURL: String
+  public var sent: String?
+  public var acknowledged: String?
+  public var rejections: Int
+  public var lastRejection: String?
+}
+
+/// Events on the descent that belong in the journal. Foreign text inside is bounded by its maker.
+public enum ServeNote: Sendable {
+  case handshakeFailed(address: String, reason: String)
+  case connected(SPIFFEID, cluster: String, address: String)
+  case disconnected(SPIFFEID, cluster: String, address: String, reason: String)
+  case refused(SPIFFEID, address: String, reason: String)
+  case ended(SPIFFEID, cluster: String, reason: String)
+  case rejected(SPIFFEID, cluster: String, typeURL: String, version: String, message: String)
+  case brokeProtocol(SPIFFEID, cluster: String, message: String)
+}
+
+/// Counts clients over all loops, in all and per identity. Touched at connect and disconnect only.
+public final class Census: Sendable {
+  private struct Counts {
+    var all = 0
+    var byIdentity: [SPIFFEID: Int] = [:]
+  }
+  private let limits: Limits
+  private let counts = Mutex(Counts())
+
+  init(limits: Limits) { self.limits = limits }
+
+  public var clients: Int { counts.withLock { $0.all } }
+
+  /// False when a limit is reached; the caller must not serve the client then.
+  func enter(_ id: SPIFFEID) -> Bool {
+    counts.withLock { counts in
+      let own = counts.byIdentity[id, default: 0]
+      guard counts.all < limits.clients, own < limits.clientsPerIdentity else { return false }
+      counts.all += 1
+      counts.byIdentity[id] = own + 1
+      return true
+    }
+  }
+
+  func leave(_ id: SPIFFEID) {
+    counts.withLock { counts in
+      guard let own = counts.byIdentity[id] else { return }
+      counts.all -= 1
+      counts.byIdentity[id] = own > 1 ? own - 1 : nil
+    }
+  }
+}

@@ -1,0 +1,317 @@
+// One serve loop: its listeners, its clients, and the newest generation they are served from.
+//
+// Lives on one thread. It only looks up: which class an identity belongs to and what that class sees was
+// computed before the generation was published. When rules or trust shrink, live connections are judged
+// again, not only new ones.
+
+public import GRPC
+import Gates
+public import Metrics
+import Policy
+public import Primitives
+public import Ring
+import SPIFFE
+import Snapshots
+public import TLS
+public import Transport
+import Trust
+import XDS
+
+public final class ServeLoop: ListenerOwner {
+  public let index: Int
+  public let loop: EventLoop
+  public let limits: Limits
+  let memory = LoopMemory()
+  private let crossings: ServeCrossings
+  private let metrics: MetricShard
+  private let trust: ServerTrust
+  private var generator: SeededGenerator
+  private var listeners: [Listener] = []
+  /// Between accept and a verified peer.
+  private var strangers: [ObjectIdentifier: Connection] = [:]
+  private var clients: [ObjectIdentifier: Client] = [:]
+  /// Verified, but granted nothing. Each holds its connection until the refusal was sent.
+  private var refusals: [ObjectIdentifier: (connection: Connection, id: SPIFFEID, reason: String)] = [:]
+  private var holds = 0
+  private var generation: Generation?
+  /// Whose trust domains may connect at all although policy does not name them: none yet.
+  private var draining = false
+
+  public init(
+    index: Int, loop: EventLoop, limits: Limits, minimumTLS: TLSVersion, crossings: ServeCrossings,
+    metrics: MetricShard, seed: UInt64
+  ) {
+    self.index = index
+    self.loop = loop
+    self.limits = limits
+    self.crossings = crossings
+    self.metrics = metrics
+    generator = SeededGenerator(seed: seed)
+    trust = ServerTrust(loop: loop, minimum: minimumTLS)
+  }
+
+  // MARK: accepting
+
+  /// Serves `descriptor`, a bound and listening socket that belongs to this loop from now on.
+  public func listen(descriptor: Int32) throws(RingError) {
+    listeners.append(
+      try Listener(descriptor: descriptor, loop: loop, limits: limits, memory: memory, owner: self))
+  }
+
+  /// Binds an address on this loop alone: the simulator's way.
+  public func listen(at address: SocketAddress) throws(RingError) {
+    listeners.append(
+      try Listener(address: address, loop: loop, limits: limits, memory: memory, owner: self))
+  }
+
+  public func securityForNewConnection(on listener: Listener) -> Connection.Security? {
+    guard !draining, let context = trust.context else { return nil }
+    return .tls(context, serverName: nil)
+  }
+
+  public func listener(_ listener: Listener, accepted connection: Connection) {
+    strangers[ObjectIdentifier(connection)] = connection
+  }
+
+  public func connectionVerified(_ connection: Connection) {
+    strangers.removeValue(forKey: ObjectIdentifier(connection))
+    metrics.add(to: .handshakes(.ok))
+    do throws(VerificationFailure) {
+      admit(connection, try trust.verify(connection.peerChain))
+    } catch {
+      // Accepted in the handshake and not any more: trust changed within these milliseconds.
+      note(.handshakeFailed(address: connection.peer.description, reason: error.description))
+      connection.close(.closedHere(GRPCStatus(.unauthenticated, error.what)))
+    }
+  }
+
+  private func admit(_ connection: Connection, _ peer: VerifiedPeer) {
+    switch decision(for: peer.id) {
+    case .granted(let grant):
+      guard crossings.census.enter(peer.id) else {
+        refused(.limit)
+        note(.refused(peer.id, address: connection.peer.description, reason: "too many clients"))
+        return connection.close(
+          .closedHere(GRPCStatus(.resourceExhausted, "too many clients")))
+      }
+      clients[ObjectIdentifier(connection)] = Client(
+        connection, peer: peer, grant: grant, serving: self)
+      metrics.change(.clients, by: 1)
+      note(.connected(peer.id, cluster: grant.cluster, address: connection.peer.description))
+    case .refused(let reason):
+      refused(reason.metric)
+      note(.refused(peer.id, address: connection.peer.description, reason: reason.explanation))
+      refusals[ObjectIdentifier(connection)] = (connection, peer.id, reason.explanation)
+    }
+  }
+
+  private func decision(for id: SPIFFEID) -> Generation.Decision {
+    generation?.decision(for: id) ?? .refused(.noCluster)
+  }
+
+  // MARK: serving
+
+  public func connectionReady(_ connection: Connection) {}
+
+  public func connection(_ connection: Connection, opened call: Call, head: RequestHead)
+    -> (any CallHandler)?
+  {
+    if let refusal = refusals[ObjectIdentifier(connection)] { return refuse(call, refusal.reason) }
+    guard let client = clients[ObjectIdentifier(connection)],
+      let method = ServiceTable.method(at: head.path)
+    else { return nil }
+    switch method {
+    case .aggregatedDiscovery(let dialect): return client.open(call, dialect: dialect)
+    }
+  }
+
+  /// The newest view of a grant; nil before the first generation.
+  func view(of grant: Generation.Grant) -> View? { generation?.views[grant.classIndex] }
+
+  func delivering(_ response: ADSResponse, _ dialect: ADSDialect) {
+    metrics.add(to: .pushes(dialect.metric))
+    metrics.add(response.byteCount, to: .pushedBytes)
+  }
+
+  func requested(_ dialect: ADSDialect) { metrics.add(to: .requests(dialect.metric)) }
+
+  func noted(_ event: ADSServerEvent, of client: Client) {
+    switch event {
+    case .subscribed, .nodeIdentified, .stale:
+      break
+    case .acknowledged:
+      metrics.add(to: .acks)
+    case .rejected(let typeURL, let version, let message):
+      metrics.add(to: .nacks)
+      note(.rejected(client.peer.id, cluster: client.grant.cluster, typeURL: typeURL, version: version, message: message))
+    }
+  }
+
+  // MARK: refusing
+
+  private func refuse(_ call: Call, _ reason: String) -> (any CallHandler)? {
+    let mayHold = holds < limits.refusedAtOnce
+    if mayHold { holds += 1 }
+    let hold = mayHold ? generator.jittered(limits.refuseHold * 1.5, spread: 1.0 / 3) : .zero
+    return RefusedCall(call, reason: reason, hold: hold, loop: loop) { [weak self] in
+      if mayHold { self?.holds -= 1 }
+    }
+  }
+
+  func refused(_ reason: RefusalReason) { metrics.add(to: .refused(reason)) }
+
+  // MARK: crossings
+
+  /// Call when woken: picks up what was published since.
+  public func pickUp() {
+    loop.preconditionOnLoop()
+    var mustJudge = false
+    if let credentials = crossings.credentials.value { mustJudge = trust.adopt(credentials) }
+    let published = crossings.generation.value
+    if let published, published.number != generation?.number {
+      let previous = generation
+      generation = published
+      if previous?.rules.hash != published.rules.hash {
+        if trust.adopt(named: Set(published.rules.trustDomains)) { mustJudge = true }
+        judgeGrants()
+      }
+      serveNewViews()
+    }
+    if mustJudge { judgeTrust() }
+  }
+
+  /// The error that keeps this loop from accepting, if any: our own SVID is unusable for TLS.
+  public var trustError: TLSError? { trust.contextError }
+
+  private func serveNewViews() {
+    guard let generation else { return }
+    for client in clients.values { client.update(generation.views[client.grant.classIndex]) }
+  }
+
+  /// Rules changed: every client is placed anew; who lost its place is ended without a hold.
+  private func judgeGrants() {
+    guard let generation else { return }
+    for client in Array(clients.values) {
+      switch generation.decision(for: client.peer.id) {
+      case .granted(let grant): client.grant = grant
+      case .refused(let reason):
+        refused(.policy)
+        client.end(.permissionDenied, reason.explanation)
+      }
+    }
+    for (key, refusal) in refusals {
+      // Granted now: let it come back as a client.
+      if case .granted = generation.decision(for: refusal.id) {
+        refusals[key]?.connection.finish(GRPCStatus(.unavailable, "policy changed: connect again"))
+      }
+    }
+  }
+
+  /// Bundles changed: peers whose chain no longer leads to one are ended.
+  private func judgeTrust() {
+    for client in Array(clients.values) {
+      do throws(VerificationFailure) {
+        _ = try trust.verify(client.connection.peerChain)
+      } catch {
+        refused(.bundleRemoved)
+        client.end(.unauthenticated, error.what)
+      }
+    }
+  }
+
+  public func handle(_ command: ServeCommand) {
+    switch command {
+    case .reportClients(let ticket):
+      let facts = clients.values.flatMap { $0.facts }
+      crossings.reports.push(.clients(loop: index, ticket: ticket, facts))
+    case .beat:
+      metrics.setBusy(fraction: loop.busyFraction)
+      crossings.reports.push(.alive(loop: index))
+    case .drain(let time):
+      drain(within: time)
+    case .stop:
+      loop.stop()
+    }
+  }
+
+  func note(_ note: ServeNote) {
+    // A full mailbox loses notes, never state: the counters in `metrics` stay exact.
+    crossings.reports.push(.noted(note))
+  }
+
+  // MARK: ending
+
+  private func drain(within time: Duration) {
+    guard !draining else { return }
+    draining = true
+    for listener in listeners { listener.stop() }
+    let status = GRPCStatus(.unavailable, "this relay is shutting down")
+    for connection in strangers.values { connection.close(.closedHere(status)) }
+    for refusal in refusals.values { refusal.connection.close(.closedHere(status)) }
+    for client in Array(clients.values) { client.connection.drain(status, within: time) }
+    reportWhenDrained()
+  }
+
+  private func reportWhenDrained() {
+    guard draining, strangers.isEmpty, clients.isEmpty, refusals.isEmpty else { return }
+    crossings.reports.push(.drained(loop: index))
+  }
+
+  public func connectionClosed(_ connection: Connection, _ reason: ConnectionEnd) {
+    let key = ObjectIdentifier(connection)
+    if strangers.removeValue(forKey: key) != nil {
+      metrics.add(to: .handshakes(reason.handshakeResult))
+      if case .closedByPeer = reason {} else {
+        note(.handshakeFailed(address: connection.peer.description, reason: reason.description))
+      }
+    } else if let client = clients.removeValue(forKey: key) {
+      client.left()
+      crossings.census.leave(client.peer.id)
+      metrics.change(.clients, by: -1)
+      note(
+        .disconnected(
+          client.peer.id, cluster: client.grant.cluster, address: connection.peer.description,
+          reason: reason.description))
+    }
+    refusals.removeValue(forKey: key)
+    reportWhenDrained()
+  }
+}
+
+extension Generation.Refusal {
+  fileprivate var metric: RefusalReason {
+    switch self {
+    case .noCluster: .noCluster
+    case .blocked: .blocked
+    }
+  }
+
+  /// What the client is told.
+  fileprivate var explanation: String {
+    switch self {
+    case .noCluster: "no cluster of the policy has this identity"
+    case .blocked: "this identity is blocked"
+    }
+  }
+}
+
+extension ADSDialect {
+  fileprivate var metric: ServedDialect {
+    switch self {
+    case .stateOfTheWorld: .sotw
+    case .delta: .delta
+    }
+  }
+}
+
+extension ConnectionEnd {
+  /// The label of `handshakes_total{result}` for a connection that ended before its peer was verified.
+  fileprivate var handshakeResult: Metrics.HandshakeResult {
+    switch self {
+    case .tls(let error): Metrics.HandshakeResult(rawValue: error.handshakeResult) ?? .protocol
+    case .timedOut: .timeout
+    case .closedByPeer, .goneAway, .socket, .closedHere: .closed
+    case .http2: .protocol
+    }
+  }
+}

@@ -1,0 +1,53 @@
+// The workers of one process and its logger, which writes on one of them.
+
+import Dispatch
+import Logging
+import Primitives
+import Tier
+
+final class Crew: Sendable {
+  private let identity: ThreadWorker
+  private let manifests: ThreadWorker
+  private let publisher: ThreadWorker
+  private let resolver: ThreadWorker
+  private let journal: ThreadWorker
+  let logger: Logger
+
+  init(limits: Limits) {
+    identity = ThreadWorker(name: "identity", capacity: limits.workerMailbox)
+    manifests = ThreadWorker(name: "manifests", capacity: limits.workerMailbox)
+    publisher = ThreadWorker(name: "publisher", capacity: limits.workerMailbox)
+    resolver = ThreadWorker(name: "resolver", capacity: limits.workerMailbox)
+    let journal = ThreadWorker(name: "journal", capacity: limits.workerMailbox)
+    self.journal = journal
+    let destination = LogDestination(worker: journal)
+    logger = Logger(label: "meshrelay") { JournalLog(label: $0, destination: destination) }
+  }
+
+  var workers: Workers {
+    Workers(identity: identity, manifests: manifests, publisher: publisher, resolver: resolver)
+  }
+
+  func log(_ event: TierEvent) {
+    var metadata: Logger.Metadata = [:]
+    for field in event.fields { metadata[field.name] = "\(field.value)" }
+    logger.log(level: event.level.logLevel, "\(event.message)", metadata: metadata)
+  }
+
+  /// Runs what waits and ends every thread; the journal last, because the others may still speak.
+  func stop() {
+    for worker in [identity, manifests, publisher, resolver, journal] { worker.stop() }
+  }
+}
+
+extension TierEvent.Level {
+  fileprivate var logLevel: Logger.Level {
+    switch self {
+    case .debug: .debug
+    case .info: .info
+    case .notice: .notice
+    case .warning: .warning
+    case .error: .error
+    }
+  }
+}

@@ -1,0 +1,31 @@
+// What this host says of itself. The only place that reads the environment.
+
+import Admin
+import CLinux
+import Configuration
+import Glibc
+import Tier
+
+extension HostFacts {
+  static var here: HostFacts {
+    var buffer = [CChar](repeating: 0, count: 256)
+    let named = unsafe gethostname(&buffer, buffer.count - 1) == 0
+    let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let folder = unsafe getenv("CREDENTIALS_DIRECTORY").map { unsafe String(cString: $0) }
+    return HostFacts(name: named && !name.isEmpty ? name : "localhost", credentialsFolder: folder)
+  }
+}
+
+extension RelayConfiguration {
+  /// `loops`, or one per processor this process may run on.
+  var serveLoops: Int { loops > 0 ? loops : max(1, Int(linux_allowed_processors())) }
+}
+
+extension AdminAddress {
+  init(_ settings: AdminSettings) {
+    switch settings {
+    case .unix(let path): self = .unix(path: path)
+    case .loopback(let address): self = .loopback(host: address.host, port: address.port)
+    }
+  }
+}

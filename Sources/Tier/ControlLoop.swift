@@ -1,0 +1,407 @@
+// One relay without a thread of its own: sources in, generations out, and the answers about both.
+//
+// The control loop moves values. It dials upstreams, watches directories and identity, hands updates to the
+// publisher and generations to the serve loops, and answers admin requests. What blocks runs on workers; in
+// the simulator those run inline and everything below runs on simulated drivers.
+
+public import Admin
+public import Downstream
+import Gates
+public import Metrics
+public import Policy
+public import Primitives
+public import Ring
+import SPIFFE
+import Snapshots
+import Trust
+import Upstream
+
+/// The workers of one relay.
+public struct Workers: Sendable {
+  public var identity: any Worker
+  public var manifests: any Worker
+  public var publisher: any Worker
+  public var resolver: any Worker
+
+  public init(
+    identity: any Worker, manifests: any Worker, publisher: any Worker, resolver: any Worker
+  ) {
+    self.identity = identity
+    self.manifests = manifests
+    self.publisher = publisher
+    self.resolver = resolver
+  }
+
+  /// Everything at once on the caller's thread: simulation and tests.
+  public static var inline: Workers {
+    let worker = InlineWorker()
+    return Workers(identity: worker, manifests: worker, publisher: worker, resolver: worker)
+  }
+}
+
+/// Configuration and policy as a reload found them.
+public struct ReloadedFiles: Sendable {
+  public var plan: TierPlan?
+  /// Keys whose change needs a restart.
+  public var needsRestart: [String]
+  /// Why it is nil.
+  public var configProblems: [String]
+  public var rules: PolicyRules?
+  public var policyProblems: [String]
+
+  public init(
+    plan: TierPlan?, configProblems: [String] = [], needsRestart: [String] = [], rules: PolicyRules? = nil,
+    policyProblems: [String] = []
+  ) {
+    self.plan = plan
+    self.needsRestart = needsRestart
+    self.configProblems = configProblems
+    self.rules = rules
+    self.policyProblems = policyProblems
+  }
+}
+
+/// How the control loop reaches a serve loop.
+public struct ServeHandle: Sendable {
+  public var commands: Mailbox<ServeCommand>
+  public var wake: Waker
+
+  public init(commands: Mailbox<ServeCommand>, wake: @escaping Waker) {
+    self.commands = commands
+    self.wake = wake
+  }
+}
+
+public final class ControlLoop: TimerHandler {
+  enum Message: Sendable {
+    case published(PublishReport)
+    case admin(AdminRequest, @Sendable (AdminReply) -> Void)
+  }
+
+  public let loop: EventLoop
+  let crossings: ServeCrossings
+  let serving: [ServeHandle]
+  let workers: Workers
+  let me: PathElement
+  let version: String
+  private let report: (TierEvent) -> Void
+  private let messages: Mailbox<Message>
+  /// One per serve loop, then our own.
+  let shards: [MetricShard]
+  let desk: PublishingDesk
+  private(set) var plan: TierPlan
+  var configStatus: ConfigStatus
+  var policyStatus: PolicyStatus
+  private(set) var rules: PolicyRules
+  let identity: IdentityWatch
+  let sources: SourceSet
+  private let ownShard = MetricShard()
+  /// When each serve loop last answered a beat.
+  private var answeredAt: [Instant]
+  var published: PublishedFacts?
+  var isComplete = false
+  var pendingTypes: [TypeName] = []
+  private var jobs: [PublishJob] = []
+  private var publishing = false
+  private var questions: [UInt64: PendingQuestion] = [:]
+  /// Above every `ControlTimer`.
+  private var nextTicket: UInt64 = 16
+  /// Set once the serve loops were told to drain; called when the last has.
+  private var drained: (() -> Void)?
+  private var drainedLoops: Set<Int> = []
+
+  /// A status request that waits for what the serve loops know of their clients.
+  struct PendingQuestion {
+    var missing: Set<Int>
+    var clients: [ClientFacts] = []
+    let answer: ([ClientFacts]) -> Void
+    let deadline: TimerID
+  }
+
+  public init(
+    plan: TierPlan, rules: PolicyRules, loop: EventLoop, workers: Workers,
+    crossings: ServeCrossings, serving: [ServeHandle], instance: String, version: String,
+    shards: [MetricShard], seed: UInt64, report: @escaping (TierEvent) -> Void
+  ) {
+    self.plan = plan
+    self.rules = rules
+    self.loop = loop
+    self.workers = workers
+    self.crossings = crossings
+    self.serving = serving
+    self.version = version
+    self.shards = shards + [ownShard]
+    self.report = report
+    answeredAt = [Instant](repeating: loop.now, count: serving.count)
+    me = PathElement(instance: instance, node: plan.node)
+    messages = Mailbox(capacity: plan.limits.controlMailbox, wake: loop.waker)
+    configStatus = ConfigStatus(state: .current, loadedAt: loop.wallClock)
+    policyStatus = PolicyStatus(state: .current, loadedAt: loop.wallClock, hash: rules.hash)
+    let wakes = serving.map(\.wake)
+    desk = PublishingDesk(
+      sources: SourceSet.mergeSources(plan), rules: rules,
+      truth: SourceSet.truth(plan), me: me,
+      publish: { generation in
+        crossings.generation.publish(generation)
+        for wake in wakes { wake() }
+      })
+    sources = SourceSet(
+      loop: loop, limits: plan.limits, workers: workers, me: me, seed: seed, report: report)
+    identity = IdentityWatch(
+      plan.identity, loop: loop, worker: workers.identity,
+      adopt: { [crossings, sources] credentials in
+        crossings.credentials.publish(credentials)
+        for wake in wakes { wake() }
+        sources.adopt(credentials)
+      }, report: report)
+  }
+
+  // MARK: life
+
+  public func start() {
+    sources.deliver = { [weak self] updates in self?.received(updates) }
+    // Nothing is complete yet, but identities are already placed: who is refused need not wait.
+    enqueue(.rules(rules))
+    identity.start()
+    sources.begin(plan)
+  }
+
+  /// Call when the loop was woken: takes everything that other threads left for this one.
+  public func pickUp() {
+    loop.preconditionOnLoop()
+    identity.pickUp()
+    sources.pickUp()
+    for message in messages.drain() {
+      switch message {
+      case .published(let report): publishedOne(report)
+      case .admin(let request, let reply): answer(request, reply)
+      }
+    }
+    for report in crossings.reports.drain() { heard(report) }
+  }
+
+  /// Stops sources and drains the serve loops; `then` is called when the last client is gone, or at
+  /// the latest when `limits.drain` and a second have passed.
+  public func drain(then: @escaping () -> Void) {
+    guard drained == nil else { return }
+    drained = then
+    sources.stop()
+    let time = plan.limits.drain
+    for handle in serving {
+      handle.commands.push(.drain(time))
+      handle.wake()
+    }
+    _ = loop.schedule(at: loop.now + time + .seconds(1), self, tag: ControlTimer.drain.rawValue)
+    if serving.isEmpty { finishDrain() }
+  }
+
+  private func finishDrain() {
+    let then = drained
+    drained = {}
+    then?()
+  }
+
+  // MARK: publishing
+
+  private func received(_ updates: [SourceUpdate]) {
+    if case .updates(let waiting)? = jobs.last {
+      jobs[jobs.count - 1] = .updates(waiting + updates)
+    } else {
+      jobs.append(.updates(updates))
+    }
+    publishNext()
+  }
+
+  private func enqueue(_ job: PublishJob) {
+    jobs.append(job)
+    publishNext()
+  }
+
+  /// One job at a time: updates that arrive meanwhile are merged in one step.
+  private func publishNext() {
+    guard !publishing, let job = jobs.first else { return }
+    let (desk, messages, now) = (desk, messages, loop.wallClock)
+    publishing = true
+    if workers.publisher.submit({ messages.push(.published(desk.perform(job, now: now))) }) {
+      jobs.removeFirst()
+    } else {
+      // The worker's queue is full: nothing is lost, the job is offered again.
+      publishing = false
+      _ = loop.schedule(at: loop.now + .milliseconds(50), self, tag: ControlTimer.publish.rawValue)
+    }
+  }
+
+  private func publishedOne(_ outcome: PublishReport) {
+    publishing = false
+    isComplete = outcome.isComplete
+    pendingTypes = outcome.pendingTypes
+    sources.note(outcome)
+    for conflict in outcome.conflicts {
+      report(
+        TierEvent(
+          .warning, "two sources have one resource; the earlier source wins",
+          [
+            .init("resource", "\(conflict.type) \(conflict.name)"), .init("winner", conflict.winner),
+            .init("losers", conflict.losers.joined(separator: ",")),
+          ]))
+    }
+    if let facts = outcome.published {
+      let isNew = facts.version != published?.version
+      published = facts
+      if isNew { announce(facts) }
+    }
+    publishNext()
+  }
+
+  private func announce(_ facts: PublishedFacts) {
+    let age = loop.wallClock.milliseconds - facts.position.published.milliseconds
+    ownShard.record(.milliseconds(age), in: .propagation)
+    report(
+      TierEvent(
+        .info, "published",
+        [
+          .init("version", facts.version.description), .init("origin", facts.position.origin),
+          .init("sequence", String(facts.position.sequence)), .init("resources", String(facts.resources)),
+          .init("changed", String(facts.changed)), .init("removed", String(facts.removed)),
+        ]))
+  }
+
+  // MARK: the pulse
+
+  /// How long a serve loop may stay silent before it counts as stuck. Reason: three beats of a second.
+  private static let silenceMost: Duration = .seconds(3)
+
+  /// Asks every serve loop for a sign of life; call about once a second.
+  public func beat() {
+    ownShard.setBusy(fraction: loop.busyFraction)
+    for handle in serving {
+      // A loop that does not empty its mailbox is stuck, and will be seen to be.
+      handle.commands.push(.beat)
+      handle.wake()
+    }
+  }
+
+  public var everyLoopAnswers: Bool {
+    answeredAt.allSatisfy { loop.now - $0 < ControlLoop.silenceMost }
+  }
+
+  /// One line for people: how much is served, and what is wrong.
+  public var statusLine: String {
+    let reasons = readiness.reasons
+    let served = "\(published?.resources ?? 0) resources, \(crossings.census.clients) clients"
+    return reasons.isEmpty ? "Serving " + served : "Not ready (\(reasons.joined(separator: "; "))); " + served
+  }
+
+  // MARK: rules and configuration
+
+  /// Takes over what a reload read. What is nil was refused: the last good one stays.
+  public func reload(_ files: ReloadedFiles) {
+    adopt(files.plan, files.configProblems, needsRestart: files.needsRestart)
+    // Without a configuration nobody knows where the policy is.
+    if files.plan != nil { adopt(files.rules, files.policyProblems) }
+  }
+
+  private func adopt(_ next: TierPlan?, _ problems: [String], needsRestart: [String]) {
+    guard let next else {
+      configStatus.state = .refused
+      configStatus.error = problems.first
+      return report(
+        TierEvent(.error, "configuration refused; the last good one stays in use", problems.prefix(20).map { .init("problem", $0) }))
+    }
+    configStatus = ConfigStatus(
+      state: .current, loadedAt: loop.wallClock,
+      error: needsRestart.isEmpty ? nil : "needs a restart to take effect: " + needsRestart.joined(separator: ", "))
+    if !needsRestart.isEmpty {
+      report(
+        TierEvent(
+          .warning, "some changes need a restart", [.init("keys", needsRestart.joined(separator: ", "))]))
+    }
+    let previous = plan
+    let sourcesChanged = previous.sources != next.sources
+    plan = next
+    if sourcesChanged {
+      enqueue(.sources(SourceSet.mergeSources(next), SourceSet.truth(next)))
+      sources.replace(next, previous: previous)
+    }
+    report(TierEvent(.notice, "configuration loaded"))
+  }
+
+  private func adopt(_ next: PolicyRules?, _ problems: [String]) {
+    guard let next else {
+      policyStatus.state = .refused
+      policyStatus.error = problems.first
+      return report(
+        TierEvent(.error, "policy refused; the last good one stays in force", problems.prefix(20).map { .init("problem", $0) }))
+    }
+    rules = next
+    policyStatus = PolicyStatus(state: .current, loadedAt: loop.wallClock, hash: next.hash)
+    enqueue(.rules(next))
+    report(TierEvent(.notice, "policy loaded", [.init("hash", next.hash)]))
+  }
+
+  // MARK: serve loops
+
+  private func heard(_ message: ServeReport) {
+    switch message {
+    case .clients(let index, let ticket, let facts):
+      questions[ticket]?.clients += facts
+      questions[ticket]?.missing.remove(index)
+      if questions[ticket]?.missing.isEmpty == true { settle(ticket) }
+    case .alive(let index):
+      if answeredAt.indices.contains(index) { answeredAt[index] = loop.now }
+    case .noted(let note):
+      report(TierEvent(note))
+    case .drained(let index):
+      drainedLoops.insert(index)
+      if drained != nil, drainedLoops.count == serving.count { finishDrain() }
+    }
+  }
+
+  /// Asks every serve loop for its clients; answers with what has come after a second at the latest.
+  func askForClients(_ answer: @escaping ([ClientFacts]) -> Void) {
+    let ticket = nextTicket
+    nextTicket += 1
+    let deadline = loop.schedule(
+      at: loop.now + .seconds(1), self, tag: ControlTimer.question(ticket))
+    questions[ticket] = PendingQuestion(
+      missing: Set(serving.indices), answer: answer, deadline: deadline)
+    for handle in serving {
+      handle.commands.push(.reportClients(ticket: ticket))
+      handle.wake()
+    }
+    if serving.isEmpty { settle(ticket) }
+  }
+
+  private func settle(_ ticket: UInt64) {
+    guard let question = questions.removeValue(forKey: ticket) else { return }
+    loop.cancel(question.deadline)
+    question.answer(question.clients)
+  }
+
+  public func timerFired(_ id: TimerID, tag: Int) {
+    switch ControlTimer(rawValue: tag) {
+    case .drain?: finishDrain()
+    case .publish?: publishNext()
+    case nil: settle(UInt64(tag))
+    }
+  }
+
+  // MARK: admin
+
+  /// Callable from any thread: the answer comes on the control loop's thread.
+  public nonisolated var ask: @Sendable (AdminRequest, @escaping @Sendable (AdminReply) -> Void) -> Void {
+    { [messages] request, reply in
+      if !messages.push(.admin(request, reply)) {
+        reply(.error(status: 503, "The relay is too busy to answer. Try again"))
+      }
+    }
+  }
+}
+
+/// Tags of the control loop's timers; any other tag is the ticket of a question.
+enum ControlTimer: Int {
+  case drain = 0
+  case publish = 1
+
+  static func question(_ ticket: UInt64) -> Int { Int(truncatingIfNeeded: ticket) }
+}

@@ -1,0 +1,192 @@
+// The publisher: merges what sources say, cuts the views of every policy class, publishes generations.
+//
+// Runs on the `publisher` worker (inline in the simulator), one job at a time. The control loop only
+// hands over updates and rules and hears what came of them.
+
+import Gates
+import Policy
+import Primitives
+import Snapshots
+import Synchronization
+
+/// What the control loop hears after a job.
+struct PublishReport: Sendable {
+  /// By source: objects set aside in this job because the source may not supply them.
+  var setAside: [String: [Rejection]] = [:]
+  var conflicts: [Merge.Conflict] = []
+  /// Resources by source.
+  var resources: [String: Int] = [:]
+  var pendingTypes: [TypeName] = []
+  var isComplete = false
+  /// Set when a generation was published.
+  var published: PublishedFacts?
+}
+
+/// A published generation in a few words.
+struct PublishedFacts: Sendable {
+  var number: UInt64
+  var version: Version
+  var position: Position
+  var resources: Int
+  var byType: [(type: TypeName, count: Int)]
+  /// Names that were set or removed by this step, all types together.
+  var changed: Int
+  var removed: Int
+}
+
+/// What the control loop hands to the publisher.
+enum PublishJob: Sendable {
+  case updates([SourceUpdate])
+  case rules(PolicyRules)
+  case sources([MergeSource], PublishingDesk.Truth)
+}
+
+/// The publisher's state and jobs.
+final class PublishingDesk: Sendable {
+  /// How this relay stands to the truth it serves.
+  enum Truth: Sendable {
+    /// It is the origin: it gives positions itself, under this name.
+    case origin(String)
+    /// It passes positions of its upstreams on.
+    case relayed
+  }
+
+  private struct State: Sendable {
+    var merge: Merge
+    var publisher: Publisher
+    var truth: Truth
+    var position: Position
+    var positions: [String: Position] = [:]
+    var order: [String]
+  }
+
+  private let state: Mutex<State>
+  private let me: PathElement
+  private let publish: @Sendable (Generation) -> Void
+
+  init(
+    sources: [MergeSource], rules: PolicyRules, truth: Truth, me: PathElement,
+    publish: @escaping @Sendable (Generation) -> Void
+  ) {
+    self.me = me
+    self.publish = publish
+    state = Mutex(
+      State(
+        merge: Merge(sources: sources), publisher: Publisher(rules: rules), truth: truth,
+        position: Snapshot.nothing.position, order: sources.map(\.name)))
+  }
+
+  func perform(_ job: PublishJob, now: Timestamp) -> PublishReport {
+    switch job {
+    case .updates(let updates): apply(updates, now: now)
+    case .rules(let rules): replace(rules: rules)
+    case .sources(let sources, let truth): replace(sources: sources, truth: truth, now: now)
+    }
+  }
+
+  /// Takes over steps of sources, in order, and publishes once if they changed anything that shows.
+  private func apply(_ updates: [SourceUpdate], now: Timestamp) -> PublishReport {
+    state.withLock { state in
+      var report = PublishReport()
+      var step = Merge.Change()
+      for update in updates {
+        if let position = update.position { state.positions[update.source] = position }
+        let change = state.merge.apply(update)
+        report.note(change, of: update.source)
+        step.append(change)
+      }
+      finish(&state, step, &report, now: now)
+      return report
+    }
+  }
+
+  /// Continues with other rules.
+  private func replace(rules: PolicyRules) -> PublishReport {
+    state.withLock { state in
+      var report = PublishReport()
+      let generation = state.publisher.replace(rules: rules).generation
+      publish(generation)
+      report.fill(from: state.merge, state.order)
+      report.published = facts(of: generation, Merge.Change())
+      return report
+    }
+  }
+
+  /// Continues with other sources.
+  private func replace(sources: [MergeSource], truth: Truth, now: Timestamp) -> PublishReport {
+    state.withLock { state in
+      var report = PublishReport()
+      state.truth = truth
+      state.order = sources.map(\.name)
+      var step = Merge.Change()
+      step.append(state.merge.replace(sources: sources))
+      finish(&state, step, &report, now: now)
+      return report
+    }
+  }
+
+  /// The newest snapshot: for dump and explain.
+  var snapshot: Snapshot { state.withLock { $0.merge.snapshot(at: $0.position) } }
+
+  private func finish(
+    _ state: inout State, _ step: Merge.Change, _ report: inout PublishReport, now: Timestamp
+  ) {
+    report.fill(from: state.merge, state.order)
+    let position = PublishingDesk.position(state, now: now, me: me, changed: !step.isEmpty)
+    guard !step.isEmpty || position != state.position else { return }
+    state.position = position
+    let generation = state.publisher.apply(step, snapshot: state.merge.snapshot(at: position)).generation
+    publish(generation)
+    report.published = facts(of: generation, step)
+  }
+
+  /// An origin numbers its own changes; a relay repeats where its most preferred upstream stands.
+  private static func position(
+    _ state: State, now: Timestamp, me: PathElement, changed: Bool
+  ) -> Position {
+    switch state.truth {
+    case .origin(let name):
+      guard changed else { return state.position }
+      return Position(
+        origin: name, sequence: Position.nextSequence(after: state.position.sequence, at: now),
+        published: now, path: [me])
+    case .relayed:
+      let first = state.order.lazy.compactMap { state.positions[$0] }.first
+      return first?.passed(by: me) ?? state.position
+    }
+  }
+
+  private func facts(of generation: Generation, _ step: Merge.Change) -> PublishedFacts {
+    let snapshot = generation.snapshot
+    return PublishedFacts(
+      number: generation.number, version: snapshot.version, position: snapshot.position,
+      resources: snapshot.count,
+      byType: snapshot.collections.map { (type: $0.key, count: $0.value.count) }
+        .sorted { $0.type < $1.type },
+      changed: step.types.reduce(0) { $0 + $1.upserts.count },
+      removed: step.types.reduce(0) { $0 + $1.removals.count })
+  }
+}
+
+extension PublishReport {
+  fileprivate mutating func note(_ change: Merge.Change, of source: String) {
+    conflicts += change.conflicts
+    if !change.setAside.isEmpty { setAside[source, default: []] += change.setAside }
+  }
+
+  fileprivate mutating func fill(from merge: Merge, _ order: [String]) {
+    pendingTypes = merge.pendingTypes
+    isComplete = merge.isComplete
+    for source in order {
+      resources[source] = merge.held(by: source).values.reduce(0) { $0 + $1.count }
+    }
+  }
+}
+
+extension Merge.Change {
+  /// This change followed by another one. Steps stay in order; the publisher applies them so.
+  fileprivate mutating func append(_ next: Merge.Change) {
+    types += next.types
+    readinessChanged = readinessChanged || next.readinessChanged
+  }
+}

@@ -1,0 +1,282 @@
+// The configured sources of one relay, each with its life: upstream subscriptions and watched directories.
+// What they deliver goes to the publisher as it comes; how they are goes to status.
+
+import Admin
+import Manifests
+import Origins
+import Policy
+import Primitives
+import Ring
+import Snapshots
+import Transport
+import Trust
+import Upstream
+import XDS
+
+final class SourceSet: SubscriptionOwner {
+  /// One source as status shows it.
+  struct Entry {
+    let name: String
+    let kind: String
+    var state: SourceStatus.State = .connecting
+    var since: Timestamp
+    var resources = 0
+    /// What the source itself set aside, newest state.
+    var rejected: [Rejection] = []
+    /// What an upstream's newest word on each type set aside.
+    var rejectedByType: [TypeName: [Rejection]] = [:]
+    /// What merging set aside because of `only`.
+    var filtered: [Rejection] = []
+    var lastError: String?
+    var life: Life
+  }
+
+  enum Life {
+    case upstream(Subscription)
+    case directory(DirectoryOrigin)
+  }
+
+  private let loop: EventLoop
+  private let limits: Limits
+  private let workers: Workers
+  private let me: PathElement
+  private let report: (TierEvent) -> Void
+  private let memory = LoopMemory()
+  private let resolver: Resolver
+  private let canonical = CanonicalForm()
+  private var generator: SeededGenerator
+  private var credentials: Credentials?
+  private(set) var entries: [Entry] = []
+  /// Where updates go.
+  var deliver: ([SourceUpdate]) -> Void = { _ in }
+
+  init(
+    loop: EventLoop, limits: Limits, workers: Workers, me: PathElement, seed: UInt64,
+    report: @escaping (TierEvent) -> Void
+  ) {
+    self.loop = loop
+    self.limits = limits
+    self.workers = workers
+    self.me = me
+    self.report = report
+    generator = SeededGenerator(seed: seed)
+    resolver = Resolver(worker: workers.resolver, limits: limits, wake: loop.waker)
+  }
+
+  // MARK: what merging must know
+
+  static func mergeSources(_ plan: TierPlan) -> [MergeSource] {
+    plan.sources.map { source in
+      let only = source.only
+      switch source.kind {
+      case .directory:
+        return MergeSource(
+          name: source.name, listsEverything: true, supplies: { only.admits($0) },
+          admits: { only.admits($0) })
+      case .upstream(let upstream):
+        return MergeSource(
+          name: source.name, listsEverything: false,
+          supplies: { upstream.types.matches($0.description) && only.admits($0) },
+          admits: { only.admits($0) })
+      }
+    }
+  }
+
+  /// A relay with a source of its own is an origin; one that only has upstreams passes theirs on.
+  static func truth(_ plan: TierPlan) -> PublishingDesk.Truth {
+    plan.sources.contains(where: \.isTruth) ? .origin(plan.origin) : .relayed
+  }
+
+  // MARK: life
+
+  func begin(_ plan: TierPlan) {
+    for source in plan.sources { entries.append(open(source, plan)) }
+    for entry in entries { start(entry) }
+  }
+
+  /// Ends sources that are gone or changed, begins those that are new or changed, keeps the rest as they are.
+  func replace(_ plan: TierPlan, previous: TierPlan) {
+    var kept: [Entry] = []
+    for source in plan.sources {
+      let unchanged = previous.sources.contains(source)
+      if unchanged, let entry = entries.first(where: { $0.name == source.name }) {
+        kept.append(entry)
+      } else {
+        kept.append(open(source, plan))
+      }
+    }
+    let survivors = Set(kept.map { ObjectIdentifier($0.life.object) })
+    for entry in entries where !survivors.contains(ObjectIdentifier(entry.life.object)) { stop(entry) }
+    let known = Set(entries.map { ObjectIdentifier($0.life.object) })
+    entries = kept
+    for entry in entries where !known.contains(ObjectIdentifier(entry.life.object)) { start(entry) }
+  }
+
+  func stop() { for entry in entries { stop(entry) } }
+
+  private func open(_ source: SourcePlan, _ plan: TierPlan) -> Entry {
+    switch source.kind {
+    case .upstream(let upstream):
+      let kinds = upstream.kinds.filter { source.only.admits($0.type) }
+      let settings = SubscriptionSettings(
+        source: source.name, endpoints: upstream.endpoints, peer: upstream.peer,
+        dialect: upstream.dialect, kinds: kinds, minimumTLS: plan.minimumTLS)
+      let subscriber = ADSSubscriber(
+        .init(
+          dialect: upstream.dialect, types: kinds.map(\.typeURL), node: Node(id: plan.node),
+          source: source.name, upstream: upstream.endpoints[0].description, instance: me.instance,
+          limits: limits, canonicalize: canonical.bodyCanonicalizer))
+      let subscription = Subscription(
+        settings, subscriber: subscriber, loop: loop, limits: limits, memory: memory,
+        resolver: resolver, seed: generator.next(), owner: self)
+      return Entry(
+        name: source.name, kind: "upstream", since: loop.wallClock, life: .upstream(subscription))
+    case .directory(let path):
+      let name = source.name
+      var settings = DirectorySettings(path: path)
+      settings.quiet = plan.quiet
+      settings.max = plan.quietMost
+      let state = DirectoryState(
+        source: name, folder: path, limits: limits)
+      let origin = DirectoryOrigin(settings, state: state, loop: loop, worker: workers.manifests) {
+        [weak self] report in self?.received(report)
+      }
+      return Entry(name: name, kind: "directory", since: loop.wallClock, life: .directory(origin))
+    }
+  }
+
+  private func start(_ entry: Entry) {
+    switch entry.life {
+    case .upstream(let subscription): if let credentials { subscription.adopt(credentials) }
+    case .directory(let origin): origin.start()
+    }
+  }
+
+  private func stop(_ entry: Entry) {
+    switch entry.life {
+    case .upstream(let subscription): subscription.stop()
+    case .directory(let origin): origin.stop()
+    }
+  }
+
+  func adopt(_ credentials: Credentials) {
+    self.credentials = credentials
+    for case .upstream(let subscription) in entries.map(\.life) { subscription.adopt(credentials) }
+  }
+
+  func pickUp() {
+    resolver.deliver()
+    for case .directory(let origin) in entries.map(\.life) { origin.collect() }
+  }
+
+  // MARK: from the sources
+
+  /// How long what is served may be behind the truth: zero while every source is in step.
+  var staleness: Duration {
+    let lost = entries.filter { $0.state == .stale || $0.state == .failed || $0.state == .behind }
+    guard let since = lost.map(\.since).min() else { return .zero }
+    return .milliseconds(max(0, loop.wallClock.milliseconds - since.milliseconds))
+  }
+
+  private func received(_ found: DirectoryReport) {
+    change(found.source) { entry in
+      tell(of: found.rejected.filter { !entry.rejected.contains($0) }, source: found.source)
+      entry.rejected = found.rejected
+      if let fault = found.fault {
+        become(&entry, .failed, fault.description)
+      } else {
+        become(&entry, .synced, found.watchTrouble)
+      }
+    }
+    if !found.updates.isEmpty { deliver(found.updates) }
+  }
+
+  /// Most rejections that are told one by one. Reason: a broken checkout must not flood the journal;
+  /// status lists the first thousand.
+  private static let toldAtOnce = 20
+
+  private func tell(of rejections: [Rejection], source: String) {
+    for rejection in rejections.prefix(SourceSet.toldAtOnce) {
+      report(
+        TierEvent(
+          .warning, "set aside",
+          [
+            .init("source", source), .init("place", rejection.place),
+            .init("resource", rejection.resource), .init("reason", rejection.reason),
+          ]))
+    }
+    let rest = rejections.count - SourceSet.toldAtOnce
+    if rest > 0 {
+      report(TierEvent(.warning, "more set aside; see status", [.init("source", source), .init("count", String(rest))]))
+    }
+  }
+
+  func subscription(_ subscription: Subscription, received updates: [SourceUpdate]) {
+    change(subscription.settings.source) { entry in
+      tell(of: updates.flatMap(\.rejected), source: entry.name)
+      for update in updates { entry.take(update) }
+    }
+    deliver(updates)
+  }
+
+  func subscription(_ subscription: Subscription, became health: Subscription.Health) {
+    change(subscription.settings.source) { entry in
+      switch health {
+      case .connecting(let error): become(&entry, .connecting, error)
+      case .following: become(&entry, .synced, nil)
+      case .stale(let error): become(&entry, .stale, error)
+      case .failed(let error): become(&entry, .failed, error)
+      case .behind(let error): become(&entry, .behind, error)
+      }
+    }
+  }
+
+  /// Takes over what the publisher found.
+  func note(_ outcome: PublishReport) {
+    for index in entries.indices {
+      entries[index].resources = outcome.resources[entries[index].name] ?? entries[index].resources
+      if let filtered = outcome.setAside[entries[index].name] { entries[index].filtered = filtered }
+    }
+  }
+
+  private func change(_ name: String, _ body: (inout Entry) -> Void) {
+    guard let index = entries.firstIndex(where: { $0.name == name }) else { return }
+    body(&entries[index])
+  }
+
+  private func become(_ entry: inout Entry, _ state: SourceStatus.State, _ error: String?) {
+    if entry.state != state {
+      entry.since = loop.wallClock
+      report(
+        TierEvent(
+          error == nil ? .notice : .warning, "source is \(state.rawValue)",
+          [.init("source", entry.name)] + (error.map { [.init("reason", $0)] } ?? [])))
+    } else if let error, error != entry.lastError {
+      report(
+        TierEvent(.warning, "source is still \(state.rawValue)", [.init("source", entry.name), .init("reason", error)]))
+    }
+    entry.state = state
+    entry.lastError = error
+  }
+}
+
+extension SourceSet.Entry {
+  /// An upstream says anew what it set aside of a type whenever it says something of that type.
+  fileprivate mutating func take(_ update: SourceUpdate) {
+    switch update.kind {
+    case .replace(let type, _): rejectedByType[type] = update.rejected
+    case .change(let type, _, _): rejectedByType[type, default: []] += update.rejected
+    case .complete: return
+    }
+    rejected = rejectedByType.sorted { $0.key < $1.key }.flatMap(\.value)
+  }
+}
+
+extension SourceSet.Life {
+  fileprivate var object: AnyObject {
+    switch self {
+    case .upstream(let subscription): subscription
+    case .directory(let origin): origin
+    }
+  }
+}

@@ -1,0 +1,153 @@
+// What the relay says about itself: readiness, status, metrics, dump and explain, from the control loop's state.
+
+import Admin
+import Configuration
+import Downstream
+import Gates
+import Metrics
+import Policy
+import Primitives
+import Ring
+import SPIFFE
+import Snapshots
+import Trust
+
+extension ControlLoop {
+  func answer(_ request: AdminRequest, _ reply: @escaping @Sendable (AdminReply) -> Void) {
+    switch request {
+    case .healthz:
+      reply(everyLoopAnswers ? .text("ok\n") : .error(status: 503, "A serve loop does not answer"))
+    case .readyz: reply(.readiness(readiness))
+    case .metrics: reply(.metrics(exposition))
+    case .status: askForClients { [weak self] clients in
+      guard let self else { return }
+      reply(.json(status(of: clients).json))
+    }
+    case .dump(let identity, let type): reply(dump(as: identity, type: type))
+    case .explain(let identity, let type, let name): reply(explain(as: identity, type: type, name: name))
+    case .history, .diff, .command:
+      reply(.error(status: 501, "This version of meshrelay does not keep a history yet"))
+    }
+  }
+
+  /// Ready when everything a client could ask for can be answered.
+  var readiness: Readiness {
+    var reasons: [String] = []
+    if let credentials = identity.credentials {
+      if credentials.svid.notAfter < loop.wallClock {
+        reasons.append("our own SVID expired at \(credentials.svid.notAfter.rfc3339)")
+      }
+    } else {
+      reasons.append("no usable identity" + (identity.error.map { ": \($0)" } ?? " yet"))
+    }
+    if !isComplete {
+      let waiting = sources.entries.filter { $0.state == .connecting || $0.state == .failed }.map(\.name)
+      reasons.append(
+        "waiting for the first complete state of " + (waiting.isEmpty ? "all sources" : waiting.joined(separator: ", ")))
+    }
+    return Readiness(reasons: reasons)
+  }
+}
+
+extension ControlLoop {
+  func status(of clients: [ClientFacts]) -> RelayStatus {
+    RelayStatus(
+      node: me.node, version: version, readiness: readiness, identity: identityStatus,
+      config: configStatus, policy: policyStatus, snapshot: snapshotStatus,
+      sources: sources.entries.map(\.status),
+      clients: clients.map(ClientStatus.init).sorted { ($0.cluster, $0.address) < ($1.cluster, $1.address) },
+      audit: AuditStatus(state: .off), io: loop.kind.rawValue,
+      ioReason: loop.fallbackReason?.description)
+  }
+
+  private var identityStatus: IdentityStatus? {
+    guard let credentials = identity.credentials else { return nil }
+    return IdentityStatus(
+      spiffeID: credentials.svid.id.description, expiresAt: credentials.svid.notAfter,
+      survivesUntil: credentials.survivesUntil, trustDomains: credentials.bundles.keys.sorted().map(\.name))
+  }
+
+  private var snapshotStatus: SnapshotStatus? {
+    guard let published, isComplete else { return nil }
+    return SnapshotStatus(
+      version: published.version.description, origin: published.position.origin,
+      sequence: published.position.sequence, resources: published.resources,
+      publishedAt: published.position.published,
+      path: published.position.path.map { SnapshotStatus.Hop(instance: $0.instance, node: $0.node) })
+  }
+
+  private var exposition: [UInt8] {
+    var facts = RelayFacts(version: version)
+    facts.resources = (published?.byType ?? []).map { (type: $0.type.description, count: $0.count) }
+    facts.sequence = isComplete ? published?.position.sequence : nil
+    facts.sources = sources.entries.map {
+      RelayFacts.Source(name: $0.name, isUp: $0.state == .synced, rejected: $0.rejected.count + $0.filtered.count)
+    }
+    facts.staleness = sources.staleness
+    facts.svidExpiry = identity.credentials?.svid.notAfter
+    facts.survivesUntil = identity.credentials?.survivesUntil
+    facts.configOK = configStatus.state == .current
+    facts.policyOK = policyStatus.state == .current
+    facts.memoryBytes = ResidentMemory.bytes
+    return Exposition(shards: shards, facts: facts, knownTypes: Kinds.all.map(\.type.description)).text
+  }
+
+  /// What an identity is served now, sorted by type and name.
+  private func dump(as identity: String, type: String?) -> AdminReply {
+    let id: SPIFFEID
+    do throws(SPIFFEError) { id = try SPIFFEID(parsing: identity) } catch {
+      return .error(status: 400, error.description)
+    }
+    guard let generation = crossings.generation.value else {
+      return .error(status: 503, "Nothing has been published yet")
+    }
+    guard let view = generation.view(for: id) else { return .json(Array("[]".utf8)) }
+    var writer = JSONWriter()
+    writer.array { array in
+      for (name, collection) in view.collections.sorted(by: { $0.key < $1.key })
+      where type == nil || name.description == type {
+        collection.forEach { resource in DumpEncoding.write(resource, to: &array) }
+      }
+    }
+    return .json(writer.bytes)
+  }
+
+  private func explain(as identity: String, type: String, name: String) -> AdminReply {
+    let id: SPIFFEID
+    do throws(SPIFFEError) { id = try SPIFFEID(parsing: identity) } catch {
+      return .error(status: 400, error.description)
+    }
+    guard let typeName = TypeName(parsing: type) else {
+      return .error(status: 400, "'\(type)' is not group/Kind")
+    }
+    let resource = desk.snapshot.collections[typeName]?[name]
+    return .json(Explaining.answer(id: id, type: typeName, name: name, resource: resource, rules: rules))
+  }
+}
+
+extension ClientStatus {
+  init(_ facts: ClientFacts) {
+    self.init(
+      spiffeID: facts.id.description, cluster: facts.cluster, address: facts.address,
+      protocol: facts.dialect, connectedAt: facts.connectedAt,
+      types: Dictionary(
+        facts.subscriptions.map { subscription in
+          (
+            subscription.typeURL,
+            Subscription(
+              sent: subscription.sent, acked: subscription.acknowledged, nacks: subscription.rejections,
+              lastNack: subscription.lastRejection)
+          )
+        }, uniquingKeysWith: { first, _ in first }))
+  }
+}
+
+extension SourceSet.Entry {
+  var status: SourceStatus {
+    SourceStatus(
+      name: name, kind: kind, state: state, since: since, resources: resources,
+      rejected: (rejected + filtered).map {
+        SourceStatus.Rejection(place: $0.place, resource: $0.resource, reason: $0.reason)
+      }, lastError: lastError)
+  }
+}

@@ -1,0 +1,103 @@
+// What one relay is to do, in the words of the rooms below: made from a configuration file, or by hand in the
+// simulator. `serve` and `connect` are two ways to make one.
+
+public import Identity
+public import Policy
+public import Primitives
+public import SPIFFE
+import Snapshots
+public import TLS
+public import Transport
+public import Trust
+public import XDS
+
+public struct TierPlan: Sendable {
+  /// Where credentials come from.
+  public enum IdentityPlan: Sendable {
+    /// Files, looked at every second.
+    case files(FileIdentity)
+    /// These, for as long as they last: the simulator's.
+    case fixed(Credentials)
+  }
+
+  public var node: String
+  /// Name of the truth when this relay is an origin.
+  public var origin: String
+  public var identity: IdentityPlan
+  /// In order of preference; names differ.
+  public var sources: [SourcePlan]
+  /// Debounce of directories.
+  public var quiet: Duration = .milliseconds(100)
+  public var quietMost: Duration = .seconds(1)
+  public var minimumTLS: TLSVersion = .tls13
+  public var limits = Limits()
+
+  public init(node: String, origin: String, identity: IdentityPlan, sources: [SourcePlan]) {
+    self.node = node
+    self.origin = origin
+    self.identity = identity
+    self.sources = sources
+  }
+}
+
+/// One source of truth.
+public struct SourcePlan: Sendable, Equatable {
+  public enum Kind: Sendable, Equatable {
+    case upstream(UpstreamPlan)
+    /// Absolute path of a folder of manifests.
+    case directory(path: String)
+  }
+
+  public var name: String
+  public var kind: Kind
+  /// What it may supply; everything else is set aside.
+  public var only: SourceFilter
+
+  public init(name: String, kind: Kind, only: SourceFilter = SourceFilter()) {
+    self.name = name
+    self.kind = kind
+    self.only = only
+  }
+
+  /// Its resources are made here, not passed on.
+  var isTruth: Bool { if case .directory = kind { true } else { false } }
+}
+
+public struct UpstreamPlan: Sendable, Equatable {
+  /// In order of preference; never empty.
+  public var endpoints: [Endpoint]
+  /// Who must answer.
+  public var peer: SPIFFEPattern
+  public var dialect: ADSDialect
+  /// What is asked for.
+  public var types: GlobList
+
+  public init(endpoints: [Endpoint], peer: SPIFFEPattern, dialect: ADSDialect, types: GlobList) {
+    self.endpoints = endpoints
+    self.peer = peer
+    self.dialect = dialect
+    self.types = types
+  }
+
+  var kinds: [Snapshots.Kind] { Kinds.all.filter { types.matches($0.type.description) } }
+}
+
+/// `only` of a source.
+public struct SourceFilter: Sendable, Equatable {
+  public var types: GlobList
+  public var namespaces: GlobList
+
+  /// Without arguments: everything.
+  public init(
+    types: GlobList = GlobList([GlobPattern("*/*")]), namespaces: GlobList = GlobList([GlobPattern("*")])
+  ) {
+    self.types = types
+    self.namespaces = namespaces
+  }
+
+  func admits(_ type: TypeName) -> Bool { types.matches(type.description) }
+
+  func admits(_ resource: Resource) -> Bool {
+    admits(resource.type) && namespaces.matches(resource.namespace)
+  }
+}

@@ -1,0 +1,46 @@
+import Admin
+import ArgumentParser
+import Console
+
+struct Status: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Shows a running relay.", discussion: "Exit code 69: the relay cannot be reached.")
+
+  @OptionGroup var relay: AdminOption
+  @Flag(name: .long, help: "Print the relay's /status unchanged.") var json = false
+  @Flag(name: .long, help: "Show it again every two seconds.") var watch = false
+
+  func run() throws {
+    try finish(StatusCommand(address: relay.admin, json: json, watch: watch).run())
+  }
+}
+
+struct Dump: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Shows what an identity is served now, as a JSON array.")
+
+  @OptionGroup var relay: AdminOption
+  @Option(name: .customLong("as"), help: ArgumentHelp("The SPIFFE ID to look as.", valueName: "spiffe-id"))
+  var identity: String
+  @Option(name: .long, help: "Only this type: group/Kind.") var type: String?
+
+  func run() throws {
+    try finish(AskCommand(relay.admin, .dump(identity: identity, type: type)).run())
+  }
+}
+
+struct Explain: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Says whether an identity sees a resource, and which rule decides.",
+    discussion: "Exit code 0: visible; 1: not.")
+
+  @OptionGroup var relay: AdminOption
+  @Option(name: .customLong("as"), help: ArgumentHelp("The SPIFFE ID to look as.", valueName: "spiffe-id"))
+  var identity: String
+  @Argument(help: "group/Kind") var type: String
+  @Argument(help: "NAMESPACE/NAME") var name: String
+
+  func run() throws {
+    try finish(AskCommand(relay.admin, .explain(identity: identity, type: type, name: name)).runExplain())
+  }
+}
