@@ -330,6 +330,9 @@ extension Resource {
 extension Rejection {
   fileprivate init(_ problem: Problem, resource: String) {
     let clauses = [problem.what, problem.why, problem.howToFix].filter { !$0.isEmpty }
-    self.init(place: "\(problem.position)", resource: resource, reason: clauses.joined(separator: ", "))
+    // What stands in a file, or is the name of one, must not be able to forge a line of a log.
+    self.init(
+      place: ForeignText.line("\(problem.position)"), resource: ForeignText.line(resource),
+      reason: ForeignText.line(clauses.joined(separator: ", ")))
   }
 }

@@ -272,6 +272,14 @@ func entry(_ name: String, host: String = "x.com", namespace: String = "prod") -
     #expect(directory.lastRead == ["a.yaml", "new.yaml"])
   }
 
+  @Test func textOfFilesCannotForgeALogLine() {
+    var directory = PretendDirectory()
+    directory.write("a\n.yaml", entry("a").replacing("hosts", with: "\"ho\\nts\\u001b\""))
+    let rejection = directory.look().rejected.first
+    #expect(rejection?.place == "manifests/a\\u{a}.yaml:4:8")
+    #expect(rejection?.reason.contains("ho\\u{a}ts\\u{1b}") == true)
+  }
+
   // MARK: Duplicates
 
   @Test func theFirstOfTwoEqualNamesWinsAndBothPlacesAreNamed() {
