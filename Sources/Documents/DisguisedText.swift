@@ -16,7 +16,10 @@ struct DisguisedText {
   private var insertions: [Insertion] = []
   private let isUnchanged: Bool
 
-  /// Characters put into a line (or, below 0, taken from it): what follows them there has moved.
+  /// Where two escapes became one that is 2 characters shorter: ascending columns by line.
+  private var joins: [Int: [Int]] = [:]
+
+  /// Key marks put into a line: what follows them there has moved to the right.
   private struct Insertion {
     let line: Int
     let column: Int
@@ -52,9 +55,20 @@ struct DisguisedText {
 
   /// The column in the operator's text of a place in the disguised text.
   func column(_ column: Int, ofLine line: Int) -> Int {
-    insertions.reduce(column) { moved, insertion in
+    let joined = joins[line].map { DisguisedText.count(of: $0, below: column) } ?? 0
+    return insertions.reduce(column + 2 * joined) { moved, insertion in
       insertion.line == line && insertion.column < column ? moved - insertion.count : moved
     }
+  }
+
+  /// How many of `columns`, which ascend, are below this one. A line of JSON can have very many.
+  private static func count(of columns: [Int], below column: Int) -> Int {
+    var (low, high) = (0, columns.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if columns[middle] < column { low = middle + 1 } else { high = middle }
+    }
+    return low
   }
 
   /// Puts `count` key marks into the key at a place of the disguised text. False when what stands
@@ -74,8 +88,8 @@ struct DisguisedText {
     return true
   }
 
-  /// JSON writes characters beyond U+FFFF as two escapes, `\\uD83D\\uDE00`, which YAML does not know. In a
-  /// JSON document, where a backslash always stands in a string, each pair becomes `\\U0001F600`.
+  /// JSON writes characters beyond U+FFFF as two escapes, `\uD83D\uDE00`, which YAML does not know. In a
+  /// JSON document, where a backslash always stands in a string, each pair becomes `\U0001F600`.
   private mutating func joinSurrogates() {
     let first = scalars.first { $0.properties.isWhitespace == false }
     guard first == "{" || first == "[", String(scalars).contains("\\u") else { return }
@@ -87,7 +101,7 @@ struct DisguisedText {
         let digits = String(pair.value, radix: 16)
         joined.append(
           contentsOf: "\\U\(String(repeating: "0", count: 8 - digits.count))\(digits)".unicodeScalars)
-        insertions.append(Insertion(line: line, column: column, count: -2))
+        joins[line, default: []].append(column)
         (rest, column) = (rest.dropFirst(12), column + 10)
         continue
       }
@@ -108,7 +122,7 @@ struct DisguisedText {
     return Unicode.Scalar(0x1_0000 + (high - 0xD800) << 10 + (low - 0xDC00))
   }
 
-  /// The number of `\\uXXXX` at the start of `text`.
+  /// The number of `\uXXXX` at the start of `text`.
   private static func escape(_ text: ArraySlice<Unicode.Scalar>) -> UInt32? {
     let parts = Array(text.prefix(6))
     guard parts.count == 6, parts[0] == "\\", parts[1] == "u" else { return nil }
@@ -134,6 +148,7 @@ struct DisguisedText {
     return place < scalars.endIndex ? place : nil
   }
 
+  /// Two characters that the text neither has nor can have by an escape such as `\uE000`.
   private static func unusedMarks(
     in text: String, isPlain: Bool
   ) -> (Unicode.Scalar, Unicode.Scalar)? {
@@ -144,8 +159,25 @@ struct DisguisedText {
         used.insert(scalar.value)
       }
     }
+    if text.utf8.contains(UInt8(ascii: "\\")) { used.formUnion(hexadecimalNumbers(text)) }
     let unused = privateUse.lazy.filter { !used.contains($0) }.compactMap(Unicode.Scalar.init).prefix(2)
     guard let first = unused.first, let second = unused.dropFirst().first else { return nil }
     return (first, second)
+  }
+
+  /// Every four hexadecimal digits in a row as a number, wherever they stand.
+  private static func hexadecimalNumbers(_ text: String) -> Set<UInt32> {
+    var numbers: Set<UInt32> = []
+    var (digits, window): (Int, UInt32) = (0, 0)
+    for byte in text.utf8 {
+      guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue else {
+        digits = 0
+        continue
+      }
+      digits += 1
+      window = (window << 4 | UInt32(digit)) & 0xFFFF
+      if digits >= 4 { numbers.insert(window) }
+    }
+    return numbers
   }
 }
