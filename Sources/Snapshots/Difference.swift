@@ -30,7 +30,7 @@ public struct Difference: Sendable {
     var left = ChunkCursor(old)
     var right = ChunkCursor(new)
     while true {
-      if left.skipEqual(&right) { continue }
+      if left.skipEqual(&right) || left.skipSame(&right) { continue }
       switch (left.current, right.current) {
       case (nil, nil):
         self.init(changed: changed, removed: removed)
@@ -68,9 +68,23 @@ private struct ChunkCursor {
 
   var current: Resource? { chunk < chunks.count ? chunks[chunk].resources[offset] : nil }
 
-  mutating func advance() {
-    offset += 1
-    if offset == chunks[chunk].resources.count {
+  mutating func advance() { advance(1, of: chunks[chunk].resources.count) }
+
+  /// Passes over objects that are the very same in both: the neighbours of a change in its chunk.
+  mutating func skipSame(_ other: inout ChunkCursor) -> Bool {
+    guard chunk < chunks.count, other.chunk < other.chunks.count else { return false }
+    let (ours, theirs) = (chunks[chunk].resources, other.chunks[other.chunk].resources)
+    let count = min(ours.count - offset, theirs.count - other.offset)
+    var same = 0
+    while same < count, ours[offset + same] === theirs[other.offset + same] { same += 1 }
+    advance(same, of: ours.count)
+    other.advance(same, of: theirs.count)
+    return same > 0
+  }
+
+  private mutating func advance(_ steps: Int, of count: Int) {
+    offset += steps
+    if offset == count {
       chunk += 1
       offset = 0
     }
