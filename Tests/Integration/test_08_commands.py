@@ -1,6 +1,7 @@
 """The commands of people and scripts: check, subscribe, status; exit codes are part of the contract."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -23,7 +24,8 @@ def check(relay):
 
 
 def problem_lines(result):
-    return [line for line in (result.stdout + result.stderr).splitlines() if ".yaml:" in line or ".yml:" in line]
+    """Lines that begin with file:line:column."""
+    return [line for line in (result.stdout + result.stderr).splitlines() if re.match(r"\S+:\d+:\d+: ", line)]
 
 
 def test_check_finds_nothing_in_a_sound_configuration(sound):
@@ -38,34 +40,43 @@ def test_check_needs_no_identity_files(sound):
     assert check(sound).returncode == 0
 
 
-def test_check_reports_all_problems_at_once_with_their_places(sound):
+def test_check_reports_all_problems_of_a_configuration_at_once(sound):
     text = sound.configuration_path.read_text()
     text = text.replace("admin:", "admni:").replace("loops: 1", "loops: many") + "publish: {quiet: 100}\n"
     sound.configuration_path.write_text(text)
-    sound.write_policy("clusters:\n  - name: a\n    identities: [\"http://example.org/a\"]\n    allow: [{}]\n")
-    (sound.folder.parent / "manifests" / "bad.yaml").write_text(
-        virtual_service("bad").replace("hosts: [a.example.org]", "hosts: 7"))
     result = check(sound)
     output = result.stdout + result.stderr
     assert result.returncode == 1, output
 
-    def place(file_name, needle):
-        source = text.splitlines()
-        line, column = next((n, t.index(needle)) for n, t in enumerate(source, 1) if needle in t)
-        return f"{file_name}:{line}:{column + 1}:"
+    def place(needle):
+        line, column = next((n, t.index(needle)) for n, t in enumerate(text.splitlines(), 1) if needle in t)
+        return f"meshrelay.yaml:{line}:{column + 1}: "
 
-    assert place("meshrelay.yaml", "admni") in output
+    assert place("admni") in output
     assert "admin" in next(line for line in output.splitlines() if "admni" in line), "the nearest key is suggested"
-    assert place("meshrelay.yaml", "many") in output
-    assert "publish" in output or "quiet" in output
-    assert "policy.yaml:3:18:" in output
-    assert "bad.yaml:5:" in output
+    assert place("many") in output
+    assert place("100}") in output
+
+
+def test_check_reports_policy_and_manifests_at_once(sound):
+    sound.write_policy(
+        "clusters:\n  - name: a\n    identities: [\"http://example.org/a\"]\n    allow: [{}]\n    alow: [{}]\n")
+    manifests = sound.folder.parent / "manifests"
+    (manifests / "bad.yaml").write_text(virtual_service("bad").replace("hosts: [a.example.org]", "hosts: 7"))
+    (manifests / "worse.yaml").write_text("kind: [\n")
+    result = check(sound)
+    output = result.stdout + result.stderr
+    assert result.returncode == 1, output
+    assert "policy.yaml:3:18: " in output
+    assert "policy.yaml:5:5: " in output
+    assert "bad.yaml:5:10: " in output
+    assert "worse.yaml:" in output
 
 
 @pytest.mark.parametrize("change, expected", [
     ("sources: []\n", "source"),
     ("state: /var/lib/x\nstate: /var/lib/y\n", "state"),
-    ("admin: \"0.0.0.0:15014\"\n", "loopback"),
+    ("admin: \"0.0.0.0:15014\"\n", "other hosts"),
     ("limits: {messageBytes: 256MB}\n", "messageBytes"),
     ("identity: {files: {svid: a.pem}}\n", "key"),
     ("listen: [{address: \"nowhere\"}]\n", "nowhere"),

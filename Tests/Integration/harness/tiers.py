@@ -22,8 +22,10 @@ def relays_only(*relays):
 def edge_policy():
     """What the edge grants: everything to `all`, one namespace each to `shop` and `bank`, by label to `tier`."""
     def cluster(name, *rules, deny=()):
-        identity = [f"spiffe://example.org/cluster/{name}/istiod"]
-        return {"name": name, "identities": identity, "allow": list(rules), **({"deny": list(deny)} if deny else {})}
+        entry = {"name": name, "identities": [f"spiffe://example.org/cluster/{name}/istiod"]}
+        # An empty list is an error in a policy file; a missing key allows nothing.
+        entry.update({effect: list(given) for effect, given in (("allow", rules), ("deny", deny)) if given})
+        return entry
 
     return {
         "clusters": [
