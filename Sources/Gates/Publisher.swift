@@ -29,12 +29,12 @@ public struct Publication: Sendable {
 /// Makes generations.
 public struct Publisher: Sendable {
   public private(set) var current: Generation
-  private var index: NamespaceIndex
+  private var index: ClassIndex
   /// What each class sees, by class index.
   private var visible: [[TypeName: Collection]]
 
   public init(rules: PolicyRules) {
-    index = NamespaceIndex(rules)
+    index = ClassIndex(rules)
     visible = Array(repeating: [:], count: rules.classes.count)
     current = Generation(
       number: 0, rules: rules, snapshot: .nothing,
@@ -52,8 +52,8 @@ public struct Publisher: Sendable {
   public mutating func replace(rules: PolicyRules) -> Publication {
     let before = visible
     let old = current.rules
-    index = NamespaceIndex(rules)
-    visible = Publisher.visible(current.snapshot, rules, index, sharing: before)
+    index = ClassIndex(rules)
+    visible = Publisher.visible(current.snapshot, rules, &index, sharing: before)
     var changes: [ViewChange] = []
     for policy in rules.classes {
       // What the clusters of this class saw before; none, if its first cluster is new.
@@ -85,7 +85,7 @@ public struct Publisher: Sendable {
     var edits: [Int: Edits] = [:]
     for resource in change.upserts {
       let facts = ResourceFacts(resource)
-      for candidate in index.classes(for: resource.namespace) {
+      for candidate in index.candidates(type: change.type, namespace: resource.namespace) {
         if current.rules.isVisible(facts, class: candidate) {
           edits[candidate, default: Edits()].upserts.append(resource)
         } else if visible[candidate][change.type]?.contains(resource.wireName) == true {
@@ -94,7 +94,7 @@ public struct Publisher: Sendable {
       }
     }
     for name in change.removals {
-      for candidate in index.classes(for: Publisher.namespace(ofWireName: name))
+      for candidate in index.candidates(type: change.type, namespace: Publisher.namespace(ofWireName: name))
       where visible[candidate][change.type]?.contains(name) == true {
         edits[candidate, default: Edits()].removals.append(name)
       }
@@ -112,7 +112,7 @@ public struct Publisher: Sendable {
   /// What every class sees of a snapshot: one pass over it. Collections that were there before, or that
   /// two classes have alike, are shared.
   private static func visible(
-    _ snapshot: Snapshot, _ rules: PolicyRules, _ index: NamespaceIndex,
+    _ snapshot: Snapshot, _ rules: PolicyRules, _ index: inout ClassIndex,
     sharing before: [[TypeName: Collection]]
   ) -> [[TypeName: Collection]] {
     var result: [[TypeName: Collection]] = Array(repeating: [:], count: rules.classes.count)
@@ -124,7 +124,7 @@ public struct Publisher: Sendable {
       var seen: [[Resource]] = Array(repeating: [], count: rules.classes.count)
       for resource in collection.resources {
         let facts = ResourceFacts(resource)
-        for candidate in index.classes(for: resource.namespace)
+        for candidate in index.candidates(type: type, namespace: resource.namespace)
         where rules.isVisible(facts, class: candidate) {
           seen[candidate].append(resource)
         }
