@@ -171,5 +171,6 @@ let package = Package(
     tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),
     tests("Metrics", ["Metrics", "Primitives"]),
     tests("Ring", ["Primitives", "Ring"]),
+    tests("Transport", ["GRPC", "HTTP2", "Primitives", "Ring", "TLS", "TestCertificates", "Transport"]),
   ]
 )

@@ -73,7 +73,7 @@ extension ControlLoop {
       version: published.version.description, origin: published.position.origin,
       sequence: published.position.sequence, resources: published.resources,
       publishedAt: published.position.published,
-      path: published.position.path.map { SnapshotStatus.Hop(instance: $0.instance, node: $0.node) })
+      path: published.position.path.dropLast().map { SnapshotStatus.Hop(instance: $0.instance, node: $0.node) })
   }
 
   private var exposition: [UInt8] {
