@@ -1,6 +1,6 @@
-// Goal: whatever order calls and events come in, what arrives is a prefix of what was sent, every socket ends
-// exactly once, and nothing of the loop is left over.
-// Method: twenty pairs; between turns a seeded generator pauses, resumes, sends, half-closes and closes at random.
+// Goal: whatever order calls and events come in, what arrives is a prefix of what was sent, every socket
+// ends exactly once, and nothing of the loop is left over. Method: twenty pairs; between turns a seeded
+// generator pauses, resumes, sends, half-closes and closes at random.
 
 import Primitives
 import Testing
@@ -20,7 +20,7 @@ import Testing
 
     init(_ witness: Witness, seed: UInt64) {
       self.witness = witness
-      stream = End.bytes[Int(seed % 1000) * 97...].prefix(300_000)
+      stream = End.bytes.dropFirst(Int(seed % 1000) * 97).prefix(300_000)
     }
 
     private static let bytes = pattern(400_000)
@@ -41,7 +41,7 @@ import Testing
     }
   }
 
-  @Test(arguments: Stage.allCases, [11, 12, 13, 14] as [UInt64])
+  @Test(arguments: Stage.allCases, [11, 12] as [UInt64])
   func anyOrder(_ stage: Stage, _ seed: UInt64) throws {
     let bench = try Bench(stage)
     var generator = SeededGenerator(seed: seed)
@@ -51,7 +51,7 @@ import Testing
         End(client, seed: seed &+ UInt64(2 * number)), End(server, seed: seed &+ UInt64(2 * number + 1))
       )
     }
-    for _ in 0..<1500 {
+    for _ in 0..<1000 {
       guard let pair = pairs.randomElement(using: &generator) else { continue }
       act(on: Bool.random(using: &generator) ? pair.0 : pair.1, &generator)
       if Int.random(in: 0..<3, using: &generator) == 0 { bench.run(most: 1) { false } }
