@@ -95,13 +95,20 @@ def test_check_refuses(sound, change, expected):
     ("sources", [{"name": "gitops", "git": {"url": "https://git.example.org/mesh.git", "branch": "main"}}]),
     ("sources", [{"name": "store", "etcd": {"endpoints": ["https://10.0.0.5:2379"], "prefix": "/mesh/"}}]),
     ("push", [{"address": "pilot.old:9901", "spiffeID": "spiffe://example.org/pilot"}]),
+    ("state", "/var/lib/meshrelay"),
+    ("audit", {"path": "/var/log/meshrelay/audit.jsonl"}),
+    ("history", {"versions": 10}),
+    ("staleAfter", {"after": "24h", "then": "unready"}),
+    ("brake", {"removes": "20%"}),
 ])
 def test_what_is_not_built_is_refused_by_name_and_never_ignored(sound, key, value):
     sound.configuration[key] = value
     sound.write_configuration()
     result = check(sound)
     assert result.returncode == 1
-    assert next(iter(value[0].keys() - {"name", "address", "spiffeID"}), key) in result.stdout + result.stderr
+    name = next(iter(value[0].keys() & {"git", "etcd"})) if key == "sources" else key
+    refused = [line for line in problem_lines(result) if name in line and "not built" in line]
+    assert len(refused) == 1, result.stdout + result.stderr
 
 
 def test_serve_refuses_an_unusable_configuration(sound):
