@@ -77,7 +77,7 @@ public final class ServeLoop: ListenerOwner {
     strangers.removeValue(forKey: ObjectIdentifier(connection))
     metrics.add(to: .handshakes(.ok))
     do throws(VerificationFailure) {
-      admit(connection, try trust.verify(connection.peerChain))
+      admit(connection, try trust.admit(connection.peerChain))
     } catch {
       // Accepted in the handshake and not any more: trust changed within these milliseconds.
       note(.handshakeFailed(address: connection.peer.description, reason: error.description))

@@ -1,7 +1,7 @@
 // The server side of mutual TLS for one loop: our newest SVID, and whose certificates are accepted.
 //
-// A chain is judged twice by the same pure function: inside the handshake, so that a stranger never
-// gets past it, and once it is over, for the identity and its end. Only trust domains that policy names
+// A chain is judged inside the handshake, so that a stranger never gets past it; what was found is kept
+// until the handshake is over, and judged again whenever bundles shrink. Only trust domains that policy names
 // are accepted, whatever bundles this host happens to hold.
 
 import Primitives
@@ -19,6 +19,9 @@ final class ServerTrust {
   private(set) var contextError: TLSError?
   private var bundles: [TrustDomain: Bundle] = [:]
   private var named: Set<TrustDomain> = []
+  /// Peers whose handshakes are not over yet, newest last. Bounded: one that fell out is judged again.
+  private var found: [(chain: [Certificate], peer: VerifiedPeer)] = []
+  private static let foundMost = 128
 
   init(loop: EventLoop, minimum: TLSVersion) {
     self.loop = loop
@@ -50,8 +53,17 @@ final class ServerTrust {
 
   private func selectBundles() -> Bool {
     let selected = (credentials?.bundles ?? [:]).filter { named.contains($0.key) }
-    defer { bundles = selected }
+    defer {
+      bundles = selected
+      found = []
+    }
     return bundles.contains { selected[$0.key]?.anchors != $0.value.anchors }
+  }
+
+  /// The verified peer behind a chain whose handshake has just ended.
+  func admit(_ chain: [Certificate]) throws(VerificationFailure) -> VerifiedPeer {
+    guard let index = found.lastIndex(where: { $0.chain == chain }) else { return try verify(chain) }
+    return found.remove(at: index).peer
   }
 
   /// The verified peer behind a chain as of now.
@@ -61,7 +73,9 @@ final class ServerTrust {
 
   private func judge(_ chain: [Certificate]) -> TLSVerdict {
     do throws(VerificationFailure) {
-      _ = try verify(chain)
+      let peer = try verify(chain)
+      if found.count == ServerTrust.foundMost { found.removeFirst() }
+      found.append((chain, peer))
       return .accept
     } catch {
       return error.verdict

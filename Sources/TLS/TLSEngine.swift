@@ -26,6 +26,8 @@ public final class TLSEngine {
   private var sentCloseNotify = false
   /// False until a byte of the peer's data proves that it took our certificate.
   private var heardFromPeer = false
+  /// What the verifier was shown: parsed once, kept for whoever asks after the handshake.
+  private var judged: [Certificate] = []
   /// Why the verifier said no; set within the handshake, by `verifyPeer`.
   private var rejection: TLSError?
 
@@ -117,6 +119,7 @@ public final class TLSEngine {
 
   /// The chain the peer presented, leaf first, as the verifier saw it. Empty before that, and when it is unreadable.
   public var peerChain: [Certificate] {
+    guard judged.isEmpty else { return judged }
     var objects = unsafe CertificateStack.objects(in: SSL_get_peer_cert_chain(connection))
     // OpenSSL leaves the leaf out of this list on servers only.
     if context.role == .server, let leaf = unsafe SSL_get0_peer_certificate(connection) {
@@ -220,7 +223,8 @@ extension TLSEngine {
 
   private func judge(_ presented: [X509Object]) -> TLSVerdict {
     do {
-      return context.verifier(try TLSEngine.certificates(presented))
+      judged = try TLSEngine.certificates(presented)
+      return context.verifier(judged)
     } catch {
       return .reject(.badCertificate, reason: error.what, result: .badID)
     }
