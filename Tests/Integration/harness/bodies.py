@@ -106,11 +106,15 @@ def read_manifests(folder):
     objects = {}
     for path in sorted(pathlib.Path(folder).rglob("*")):
         if path.suffix in (".yaml", ".yml", ".json"):
-            for manifest in yaml.safe_load_all(path.read_text()):
-                if manifest:
-                    metadata = manifest["metadata"]
-                    objects[manifest["kind"], f"{metadata['namespace']}/{metadata['name']}"] = manifest
+            objects.update(read_manifests_of(path))
     return objects
+
+
+def read_manifests_of(path):
+    """Every object of one file, in the same form."""
+    return {
+        (manifest["kind"], f"{manifest['metadata']['namespace']}/{manifest['metadata']['name']}"): manifest
+        for manifest in yaml.safe_load_all(pathlib.Path(path).read_text()) if manifest}
 
 
 def expected_body(manifest):
