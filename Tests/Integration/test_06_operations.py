@@ -8,7 +8,7 @@ import pytest
 from harness import bodies
 from harness.tiers import build_tiers, edge_policy
 from harness.waiting import eventually
-from test_03_changes import AT_START, TYPE_URL
+from test_03_changes import AT_START, TYPE_URL, virtual_service
 
 
 def policy_with(cluster, rules):
@@ -199,3 +199,52 @@ def test_both_drivers_serve(folder, driver):
     with tiers.client("all", relay=tiers.origin) as client:
         client.subscribe(TYPE_URL)
         assert set(client.sync(TYPE_URL)) == AT_START
+
+
+def test_a_source_added_by_a_reload_is_served_and_a_removed_one_is_not(tiers, folder):
+    local = folder / "local"
+    local.mkdir()
+    (local / "own.yaml").write_text(virtual_service("own"))
+    with tiers.client("all") as client:
+        client.subscribe(TYPE_URL)
+        assert set(client.sync(TYPE_URL)) == AT_START
+        upstream_only = tiers.edge.configuration["sources"]
+        mark = client.mark
+        tiers.edge.configuration["sources"] = [*upstream_only, {"name": "local", "directory": {"path": str(local)}}]
+        tiers.edge.write_configuration()
+        tiers.edge.reload()
+        client.wait_for_names(TYPE_URL, AT_START | {"shop/own"}, since=mark)
+        mark = client.mark
+        tiers.edge.configuration["sources"] = upstream_only
+        tiers.edge.write_configuration()
+        tiers.edge.reload()
+        client.wait_for_names(TYPE_URL, AT_START, since=mark)
+        for response in client.of_type(TYPE_URL):
+            assert set(bodies.envelopes(response)) >= AT_START, "a reload never takes more than it should"
+
+
+def test_a_change_that_needs_a_restart_says_so(tiers):
+    tiers.edge.configuration["node"] = "renamed"
+    tiers.edge.write_configuration()
+    tiers.edge.reload()
+    config = eventually(lambda: tiers.edge.status["config"], lambda config: config["error"], 5, "a word about it")
+    assert "restart" in config["error"] and "node" in config["error"]
+    assert tiers.edge.status["node"] == "edge"
+
+
+def test_more_connections_of_one_identity_than_allowed_are_refused(folder):
+    tiers = build_tiers(folder, limits={"clientsPerIdentity": 2})
+    tiers.origin.start()
+    with tiers.client("all", relay=tiers.origin) as first, tiers.client("all", relay=tiers.origin) as second:
+        for each in (first, second):
+            each.subscribe(TYPE_URL)
+            each.wait_for(TYPE_URL)
+        with tiers.client("all", relay=tiers.origin) as third:
+            third.subscribe(TYPE_URL)
+            code, _ = third.wait_for_end(timeout=10)
+            assert code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+            assert third.responses == []
+            assert first.end_state is None and second.end_state is None
+    with tiers.client("all", relay=tiers.origin) as again:
+        again.subscribe(TYPE_URL)
+        again.wait_for(TYPE_URL)
