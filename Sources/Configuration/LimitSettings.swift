@@ -26,6 +26,7 @@ enum LimitSettings {
     ("namesPerSubscription", .count(\.namesPerSubscription, 1...10_000_000)),
     ("typesPerStream", .count(\.typesPerStream, 1...100_000)),
     ("handshakesAtOnce", .count(\.handshakesAtOnce, 1...100_000)),
+    ("handshakesWaiting", .count(\.handshakesWaiting, 1...1_000_000)),
     ("handshake", .duration(\.handshake, .milliseconds(100) ... .seconds(600))),
     ("firstByte", .duration(\.firstByte, .milliseconds(100) ... .seconds(600))),
     ("idle", .duration(\.idle, .seconds(1) ... .seconds(86_400))),

@@ -255,6 +255,19 @@ public final class HTTP2Session {
   /// Ends our half after everything queued. For clients: the half-close.
   public func end(_ id: StreamID) { finish(id, trailers: []) }
 
+  /// Ends our half at once: what is queued is dropped, and `trailers` wait for no flow control. Server only;
+  /// ignored before the response's headers and after the end.
+  public func cutShort(_ id: StreamID, trailers: HeaderList) {
+    guard let stream = stream(id), !stream.isReset else { return }
+    switch stream.sending {
+    case .awaitingResponse, .ended: return
+    case .open, .ending: break
+    }
+    stream.outgoing.removeAll()
+    stream.sending = .ended
+    if !submitTrailers(id, trailers) { reset(id, errorCode: HTTP2ErrorCode.internalError) }
+  }
+
   /// Drops queued messages of which nothing has been written yet; returns how many.
   @discardableResult
   public func discardUnsent(_ id: StreamID) -> Int { stream(id)?.outgoing.removeUnbegun() ?? 0 }

@@ -28,8 +28,11 @@ public struct Limits: Sendable, Equatable {
   public var namesPerSubscription = 100_000
   /// Types subscribed on one stream. Reason: istiod asks for 16, a sink of every kind for under 100.
   public var typesPerStream = 256
-  /// TLS handshakes under way per loop. Reason: 1 ms of CPU each; more only adds latency for all.
+  /// TLS handshakes whose first flight is read at once, per loop. Reason: 1 ms of CPU each; more only adds
+  /// latency for all.
   public var handshakesAtOnce = 64
+  /// Accepted connections that wait for their handshake, per loop. Reason: about 30 KiB each.
+  public var handshakesWaiting = 4_096
   /// From accept to a verified peer.
   public var handshake: Duration = .seconds(10)
   /// From a verified peer to its first call.

@@ -106,6 +106,22 @@ public final class Call {
     }
   }
 
+  /// Server side: ends the call now. What is queued and not yet on its way is dropped, and no peer that
+  /// reads slowly holds the status up.
+  public func cutShort(_ status: GRPCStatus) {
+    guard case .server(var state) = side, !isOver else { return }
+    let action = state.finish(status)
+    side = .server(state)
+    switch action {
+    case .sendTrailersOnly(let headers):
+      finished = status
+      connection?.perform { $0.respondAndEnd(stream, headers) }
+    case .sendTrailers, .nothing:
+      finished = status
+      connection?.perform { $0.cutShort(stream, trailers: ResponseHeaders.trailers(status)) }
+    }
+  }
+
   /// Client side: half-closes after everything queued.
   public func end() {
     guard case .client(var state) = side else { return }

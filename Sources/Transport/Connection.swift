@@ -40,7 +40,9 @@ public final class Connection: SocketHandler, TimerHandler {
     }
   }
 
-  private enum Phase { case connecting, waitingTurn, handshaking, streaming, draining, flushing, closing, closed }
+  private enum Phase {
+    case connecting, waitingTurn, handshaking, streaming, draining, flushing, closing, closed
+  }
   private enum Deadline: Int { case phase, silence }
 
   public let role: HTTP2Session.Role
@@ -59,6 +61,8 @@ public final class Connection: SocketHandler, TimerHandler {
   private var phase: Phase
   private var end: ConnectionEnd?
   private var calls: [StreamID: Call] = [:]
+  /// Requests answered without a call, until their streams are closed.
+  private var turnedAway: Set<StreamID> = []
   /// Being filled; its twin is with the kernel while `sendInFlight`.
   private var pending: IOBuffer?
   private var sendInFlight = false
@@ -68,12 +72,13 @@ public final class Connection: SocketHandler, TimerHandler {
   private var pinged = false
   private var phaseTimer = TimerID.none
   private var silenceTimer = TimerID.none
-  /// Called once when the handshake is over, either way: the listener paces handshakes with it.
-  var handshakeOver: (() -> Void)?
+  /// Called once when this handshake's first flight was worked off, or it is over, either way: the
+  /// listener paces handshakes with it.
+  var turnOver: (() -> Void)?
 
   // MARK: born
 
-  /// Server side: `socket` was just accepted. With `waitsForTurn` the handshake begins at `takeTurn`.
+  /// Server side: `socket` was just accepted. Call `begin` once its owner knows of it.
   init(
     accepted socket: SocketID, from peer: SocketAddress, security: Security, loop: EventLoop,
     limits: Limits, memory: LoopMemory, owner: any ConnectionOwner
@@ -91,7 +96,11 @@ public final class Connection: SocketHandler, TimerHandler {
     engine = try security.makeEngine()
     phase = .handshaking
     arm(limits.handshake)
-    if engine == nil { becomeStreaming() }
+  }
+
+  /// Server side: in plain text there is no handshake to wait for.
+  func begin() {
+    if engine == nil, phase == .handshaking { becomeStreaming() }
   }
 
   /// Client side: dials `peer`.
@@ -146,6 +155,8 @@ public final class Connection: SocketHandler, TimerHandler {
       let progress = unsafe engine.receive(bytes, plaintext: opened, output: output())
       defer { opened.removeAll() }
       advance(progress, opened)
+      // What costs is done; the peer may take its time for the rest.
+      if phase == .handshaking { endTurn() }
     }
   }
 
@@ -170,7 +181,7 @@ public final class Connection: SocketHandler, TimerHandler {
 
   private func becomeStreaming() {
     phase = .streaming
-    handshakeEnded()
+    endTurn()
     nested {
       owner?.connectionVerified(self)
       // The owner may have closed it: then no HTTP/2 byte is ever written.
@@ -182,9 +193,9 @@ public final class Connection: SocketHandler, TimerHandler {
     }
   }
 
-  private func handshakeEnded() {
-    let over = handshakeOver
-    handshakeOver = nil
+  private func endTurn() {
+    let over = turnOver
+    turnOver = nil
     over?()
   }
 
@@ -197,7 +208,13 @@ public final class Connection: SocketHandler, TimerHandler {
       return close(.http2(error))
     }
     handleEvents(of: session)
-    if session.isFinished { close(.closedByPeer) }
+    closeIfFinished(session)
+  }
+
+  /// A session that neither reads nor writes any more has nothing to keep its connection for.
+  private func closeIfFinished(_ session: HTTP2Session) {
+    guard mayProduce, session.isFinished else { return }
+    close(session.failure.map(ConnectionEnd.http2) ?? end ?? .closedByPeer)
   }
 
   private func handleEvents(of session: HTTP2Session) {
@@ -210,6 +227,7 @@ public final class Connection: SocketHandler, TimerHandler {
         unsafe calls[stream]?.received(data: bytes, endOfStream: endOfStream)
         session.consumed(stream, count)
       case .streamClosed(let stream, let code):
+        turnedAway.remove(stream)
         calls.removeValue(forKey: stream)?.streamClosed(errorCode: code)
         if phase == .draining, calls.isEmpty { close(drained) }
       case .dataSent(let stream):
@@ -226,22 +244,22 @@ public final class Connection: SocketHandler, TimerHandler {
     if let call = calls[stream] {
       return call.received(headers: headers, endOfStream: endOfStream)
     }
-    guard role == .server else { return }
+    // Trailers of a request that was turned away have nobody to go to.
+    guard role == .server, !turnedAway.contains(stream) else { return }
     openCall(stream, headers, endOfStream)
   }
 
   private func openCall(_ stream: StreamID, _ headers: HeaderList, _ endOfStream: Bool) {
-    guard let session else { return }
     guard phase == .streaming else {
       let status = GRPCStatus(.unavailable, "this relay is shutting down")
-      return session.respondAndEnd(stream, ResponseHeaders.trailersOnly(status))
+      return turnAway(stream, ResponseHeaders.trailersOnly(status))
     }
     disarm()
     let head: RequestHead
     do throws(RequestRejection) {
       head = try RequestHead(parsing: headers)
     } catch {
-      return session.respondAndEnd(stream, error.response)
+      return turnAway(stream, error.response)
     }
     let call = Call(from: stream, on: self, head: head, messageBytes: messageBytes)
     calls[stream] = call
@@ -253,16 +271,22 @@ public final class Connection: SocketHandler, TimerHandler {
     }
   }
 
+  private func turnAway(_ stream: StreamID, _ response: HeaderList) {
+    turnedAway.insert(stream)
+    session?.respondAndEnd(stream, response)
+  }
+
   private func receivedGoAway(_ lastStream: StreamID, _ code: UInt32, _ debug: String) {
     guard role == .client else { return }
-    // Calls the server will not answer are over now; the others may finish.
+    phase = .draining
+    end = .goneAway(debug: debug)
+    // Calls the server will not answer are over now; the others may finish. Their handlers may close.
     for stream in calls.keys.sorted(by: { $0.rawValue < $1.rawValue })
     where stream.rawValue > lastStream.rawValue {
       let status = GRPCStatus(.unavailable, "the server is going away")
       calls.removeValue(forKey: stream)?.connectionLost(status)
     }
-    phase = .draining
-    end = .goneAway(debug: debug)
+    guard phase == .draining else { return }
     if calls.isEmpty { close(.goneAway(debug: debug)) } else { arm(limits.drain) }
   }
 
@@ -353,12 +377,17 @@ public final class Connection: SocketHandler, TimerHandler {
   /// (a drained call that has more) goes along, so that small messages share records.
   private func produce() {
     guard let session else { return }
+    nesting += 1
+    defer { nesting -= 1 }
+    var before: Int
     repeat {
+      before = output().count
       guard sealFrames(of: session) else { return }
-      nesting += 1
       handleEvents(of: session)
-      nesting -= 1
-    } while session.wantsToSend && output().count < limits.sendBufferBytes && mayProduce
+    } while output().count > before && output().count < limits.sendBufferBytes && session.wantsToSend
+      && mayProduce
+    // The GOAWAY that answers a peer's fault is only known to be the last word once it is written.
+    closeIfFinished(session)
   }
 
   private var mayProduce: Bool { phase == .streaming || phase == .draining }
@@ -414,7 +443,8 @@ public final class Connection: SocketHandler, TimerHandler {
     if calls.isEmpty { close(.closedHere(status)) } else { arm(time) }
   }
 
-  /// Ends every open call with `status` (after what is queued), then the connection.
+  /// Ends every open call with `status` at once, then the connection: what is queued and not yet on its
+  /// way is dropped, and a peer that reads nothing for a second is cut off.
   public func finish(_ status: GRPCStatus) {
     guard phase == .streaming || phase == .draining, let session else {
       return close(.closedHere(status))
@@ -422,7 +452,7 @@ public final class Connection: SocketHandler, TimerHandler {
     phase = .draining
     end = .closedHere(status)
     nested {
-      for stream in calls.keys.sorted(by: { $0.rawValue < $1.rawValue }) { calls[stream]?.finish(status) }
+      for stream in calls.keys.sorted(by: { $0.rawValue < $1.rawValue }) { calls[stream]?.cutShort(status) }
       session.goAway(errorCode: 0, debug: "")
     }
     if calls.isEmpty { close(.closedHere(status)) } else { arm(.seconds(1)) }
@@ -442,7 +472,7 @@ public final class Connection: SocketHandler, TimerHandler {
     if mayFlush { produceLast(reason) }
     phase = .flushing
     end = reason
-    handshakeEnded()
+    endTurn()
     loop.cancel(silenceTimer)
     let status = reason.status(for: role)
     for stream in calls.keys.sorted(by: { $0.rawValue < $1.rawValue }) {
@@ -466,7 +496,9 @@ public final class Connection: SocketHandler, TimerHandler {
     framed.removeAll()
     defer { framed.removeAll() }
     // When neither can speak any more, the close itself has to tell the peer.
-    do throws(HTTP2Error) { try session.produce(into: framed, upTo: Connection.recordsAtOnce) } catch { return }
+    do throws(HTTP2Error) { try session.produce(into: framed, upTo: Connection.recordsAtOnce) } catch {
+      return
+    }
     if !framed.isEmpty { do throws(TLSError) { try seal(framed) } catch { return } }
     engine?.close(output: output())
   }
@@ -523,6 +555,8 @@ public final class Connection: SocketHandler, TimerHandler {
         finish(status)
       } else {
         close(drained)
+        // It had its second: what could not be written by now is not waited for again.
+        beginClosing()
       }
     case .flushing: beginClosing()
     case .closing, .closed: break

@@ -1,7 +1,9 @@
 // Accepts connections on one loop and paces their handshakes.
 //
 // A full handshake costs about a millisecond of CPU, everything after it microseconds: in a reconnect
-// storm, handshakes beyond `limits.handshakesAtOnce` wait unread in the kernel, first come first served.
+// storm, handshakes beyond `limits.handshakesAtOnce` wait unread in the kernel, first come first served. A
+// turn is for CPU, not for waiting: it ends when the peer's first flight was worked off, and who sends
+// nothing loses it soon.
 
 public import Primitives
 public import Ring
@@ -16,15 +18,21 @@ public protocol ListenerOwner: ConnectionOwner {
 }
 
 /// One listening socket on one loop.
-public final class Listener: Acceptor {
+public final class Listener: Acceptor, TimerHandler {
+  /// How long one handshake holds its turn at most. Reason: a turn is for CPU, which takes milliseconds; a
+  /// peer that keeps us waiting must not keep others waiting, too.
+  private static let turnMost: Duration = .milliseconds(250)
+
   private let loop: EventLoop
   private let limits: Limits
   private let memory: LoopMemory
   private weak var owner: (any ListenerOwner)?
   private var id: ListenerID?
-  private var handshakes = 0
+  /// Handshakes under way, with when their turn began.
+  private var turns: [ObjectIdentifier: Instant] = [:]
   private var waiting: [Connection] = []
-  /// Accepted connections that were closed at once because nothing could serve them.
+  private var turnTimer = TimerID.none
+  /// Accepted connections that were closed at once because nothing could serve them, or too many wait.
   public private(set) var turnedAway = 0
 
   /// Starts accepting on `descriptor`, which is bound and listening and belongs to the loop from now on.
@@ -52,13 +60,16 @@ public final class Listener: Acceptor {
   public var address: SocketAddress? { id.flatMap { loop.boundAddress($0) } }
 
   public func stop() {
+    loop.cancel(turnTimer)
     guard let listening = id else { return }
     id = nil
     loop.closeListener(listening)
   }
 
   public func accepted(_ socket: SocketID, from peer: SocketAddress) -> (any SocketHandler)? {
-    guard let owner, let security = owner.securityForNewConnection(on: self) else {
+    guard let owner, waiting.count < limits.handshakesWaiting,
+      let security = owner.securityForNewConnection(on: self)
+    else {
       turnedAway += 1
       return nil
     }
@@ -71,30 +82,53 @@ public final class Listener: Acceptor {
       turnedAway += 1
       return nil
     }
-    if handshakes < limits.handshakesAtOnce {
+    if turns.count < limits.handshakesAtOnce {
       begin(connection)
     } else {
-      waiting.append(connection)
-      connection.handshakeOver = { [weak self, weak connection] in
-        // Gave up (deadline) before its turn came.
-        self?.waiting.removeAll { $0 === connection }
-      }
-      connection.waitForTurn()
+      queue(connection)
     }
     owner.listener(self, accepted: connection)
+    connection.begin()
     return connection
   }
 
+  // MARK: turns
+
   private func begin(_ connection: Connection) {
-    handshakes += 1
-    connection.handshakeOver = { [weak self] in self?.handshakeOver() }
+    let key = ObjectIdentifier(connection)
+    turns[key] = loop.now
+    connection.turnOver = { [weak self] in
+      self?.turns.removeValue(forKey: key)
+      self?.giveTurns()
+    }
   }
 
-  private func handshakeOver() {
-    handshakes -= 1
-    guard handshakes < limits.handshakesAtOnce, !waiting.isEmpty else { return }
-    let next = waiting.removeFirst()
-    begin(next)
-    next.takeTurn()
+  private func queue(_ connection: Connection) {
+    waiting.append(connection)
+    connection.turnOver = { [weak self, weak connection] in
+      // Gave up (deadline) before its turn came.
+      self?.waiting.removeAll { $0 === connection }
+    }
+    connection.waitForTurn()
+    if waiting.count == 1 { watchTurns() }
+  }
+
+  private func giveTurns() {
+    while turns.count < limits.handshakesAtOnce, !waiting.isEmpty {
+      let next = waiting.removeFirst()
+      begin(next)
+      next.takeTurn()
+    }
+  }
+
+  private func watchTurns() {
+    turnTimer = loop.schedule(at: loop.now + Listener.turnMost, self, tag: 0)
+  }
+
+  /// Whoever has held a turn for too long goes on without one.
+  public func timerFired(_ id: TimerID, tag: Int) {
+    turns = turns.filter { loop.now - $0.value < Listener.turnMost }
+    giveTurns()
+    if !waiting.isEmpty { watchTurns() }
   }
 }

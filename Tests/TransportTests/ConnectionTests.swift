@@ -80,7 +80,10 @@ import Transport
       .reject(.badCertificate, reason: "not you", result: .untrusted)
     }
     try pair.dial()
-    pair.run { pair.server.notes.count >= 1 && pair.client.notes.contains { if case .closed = $0 { true } else { false } } }
+    pair.run {
+      pair.server.notes.count >= 1
+        && pair.client.notes.contains { if case .closed = $0 { true } else { false } }
+    }
     #expect(!pair.server.notes.contains(.verified))
     #expect(pair.server.connections.isEmpty)
     #expect(!pair.client.notes.contains(.dialFailed) || !pair.client.notes.contains(.ready))

@@ -12,7 +12,8 @@ import Transport
 /// Records what happens to its connections, and answers calls by its `answer`.
 final class Party: ListenerOwner, DialerOwner {
   enum Note: Equatable {
-    case verified, ready, closed(String)
+    case verified, ready
+    case closed(String)
     case dialFailed
   }
 
