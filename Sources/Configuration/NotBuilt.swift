@@ -6,7 +6,7 @@ import Documents
 enum NotBuilt {
   /// Keys, by the path that leads to them.
   private static let keys: [String: [String]] = [
-    "": ["push"],
+    "": ["push", "audit", "history"],
     "identity": ["workloadAPI", "select", "federation", "offlineGoal"],
     "sources": ["git", "etcd"],
     "sources.upstream": ["dnsName", "ca"],

@@ -90,7 +90,8 @@ public struct RelayConfiguration: Sendable {
   public func keysThatNeedRestart(since running: RelayConfiguration) -> [String] {
     [
       ("node", node != running.node), ("state", state != running.state), ("admin", admin != running.admin),
-      ("listen", listen != running.listen),
+      ("listen", listen != running.listen), ("tls", tlsMinimum != running.tlsMinimum),
+      ("loops", loops != running.loops), ("limits", limits != running.limits),
     ].filter(\.1).map(\.0)
   }
 

@@ -7,7 +7,7 @@ public import SPIFFE
 public import Trust
 
 /// Where the files of an identity are. A value: loading twice reads twice.
-public struct FileIdentity: Sendable {
+public struct FileIdentity: Sendable, Equatable {
   /// PEM, leaf first, then intermediates.
   public let svidPath: String
   /// PEM, unencrypted.
@@ -25,6 +25,12 @@ public struct FileIdentity: Sendable {
     bundlePaths =
       Dictionary(bundles, uniquingKeysWith: { $1 }).sorted { $0.key < $1.key }
       .map { (trustDomain: $0.key, path: $0.value) }
+  }
+
+  /// The same files for the same purposes.
+  public static func == (left: FileIdentity, right: FileIdentity) -> Bool {
+    left.svidPath == right.svidPath && left.keyPath == right.keyPath
+      && left.bundlePaths.elementsEqual(right.bundlePaths) { $0 == $1 }
   }
 
   /// Reads everything and proves it usable: the key is that of the SVID, and the SVID verifies at `instant` against

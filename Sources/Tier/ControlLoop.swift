@@ -98,6 +98,8 @@ public final class ControlLoop: TimerHandler {
   private let ownShard = MetricShard()
   /// When each serve loop last answered a beat.
   private var answeredAt: [Instant]
+  /// The journal was told that what is served may be out of date.
+  private var alarmed = false
   var published: PublishedFacts?
   var isComplete = false
   var pendingTypes: [TypeName] = []
@@ -274,6 +276,12 @@ public final class ControlLoop: TimerHandler {
   /// Asks every serve loop for a sign of life; call about once a second.
   public func beat() {
     ownShard.setBusy(fraction: loop.busyFraction)
+    if isTooStale != alarmed {
+      alarmed = isTooStale
+      report(
+        alarmed
+          ? TierEvent(.error, staleness) : TierEvent(.notice, "every source is in step again"))
+    }
     for handle in serving {
       // A loop that does not empty its mailbox is stuck, and will be seen to be.
       handle.commands.push(.beat)
@@ -319,6 +327,7 @@ public final class ControlLoop: TimerHandler {
     let previous = plan
     let sourcesChanged = previous.sources != next.sources
     plan = next
+    if previous.identity != next.identity { identity.follow(next.identity) }
     if sourcesChanged {
       enqueue(.sources(SourceSet.mergeSources(next), SourceSet.truth(next)))
       sources.replace(next, previous: previous)

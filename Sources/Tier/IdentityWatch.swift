@@ -19,7 +19,7 @@ final class IdentityWatch: TimerHandler {
   /// How often the files are looked at. Reason: rotation halfway through a life of minutes to hours.
   private static let interval: Duration = .seconds(1)
 
-  private let plan: TierPlan.IdentityPlan
+  private var plan: TierPlan.IdentityPlan
   private let loop: EventLoop
   private let worker: any Worker
   private let findings: Mailbox<Finding>
@@ -28,6 +28,7 @@ final class IdentityWatch: TimerHandler {
   private var fingerprint: String?
   private var generation: UInt64 = 0
   private var looking = false
+  private var timer = TimerID.none
   private(set) var credentials: Credentials?
   /// Why the newest files are not in use; nil while they are.
   private(set) var error: String?
@@ -51,6 +52,13 @@ final class IdentityWatch: TimerHandler {
     }
   }
 
+  /// Looks elsewhere from now on. What is in use stays until the new files are found sound.
+  func follow(_ next: TierPlan.IdentityPlan) {
+    plan = next
+    fingerprint = nil
+    look()
+  }
+
   func timerFired(_ id: TimerID, tag: Int) { look() }
 
   private func look() {
@@ -66,7 +74,8 @@ final class IdentityWatch: TimerHandler {
   }
 
   private func again() {
-    _ = loop.schedule(at: loop.now + IdentityWatch.interval, self, tag: 0)
+    loop.cancel(timer)
+    timer = loop.schedule(at: loop.now + IdentityWatch.interval, self, tag: 0)
   }
 
   private static func examine(

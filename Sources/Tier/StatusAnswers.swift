@@ -30,6 +30,13 @@ extension ControlLoop {
     }
   }
 
+  /// Sources have been lost for longer than `staleAfter` allows.
+  var isTooStale: Bool { plan.staleAfter.map { sources.staleness > $0.after } ?? false }
+
+  var staleness: String {
+    "what is served may be out of date: sources were lost \(Int(sources.staleness.inSeconds)) seconds ago"
+  }
+
   /// Ready when everything a client could ask for can be answered.
   var readiness: Readiness {
     var reasons: [String] = []
@@ -44,6 +51,9 @@ extension ControlLoop {
       let waiting = sources.entries.filter { $0.state == .connecting || $0.state == .failed }.map(\.name)
       reasons.append(
         "waiting for the first complete state of " + (waiting.isEmpty ? "all sources" : waiting.joined(separator: ", ")))
+    }
+    if isTooStale, plan.staleAfter?.endsReadiness == true {
+      reasons.append(staleness)
     }
     return Readiness(reasons: reasons)
   }

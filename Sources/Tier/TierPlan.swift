@@ -13,11 +13,19 @@ public import XDS
 
 public struct TierPlan: Sendable {
   /// Where credentials come from.
-  public enum IdentityPlan: Sendable {
+  public enum IdentityPlan: Sendable, Equatable {
     /// Files, looked at every second.
     case files(FileIdentity)
     /// These, for as long as they last: the simulator's.
     case fixed(Credentials)
+
+    public static func == (left: IdentityPlan, right: IdentityPlan) -> Bool {
+      switch (left, right) {
+      case (.files(let left), .files(let right)): left == right
+      case (.fixed(let left), .fixed(let right)): left.generation == right.generation
+      case (.files, .fixed), (.fixed, .files): false
+      }
+    }
   }
 
   public var node: String
@@ -31,12 +39,26 @@ public struct TierPlan: Sendable {
   public var quietMost: Duration = .seconds(1)
   public var minimumTLS: TLSVersion = .tls13
   public var limits = Limits()
+  /// What happens when sources have been lost for a while; nil: nothing beyond status.
+  public var staleAfter: StaleLimit?
 
   public init(node: String, origin: String, identity: IdentityPlan, sources: [SourcePlan]) {
     self.node = node
     self.origin = origin
     self.identity = identity
     self.sources = sources
+  }
+}
+
+/// `staleAfter` of the configuration.
+public struct StaleLimit: Sendable, Equatable {
+  public var after: Duration
+  /// True: not ready any more. False: an error in the journal.
+  public var endsReadiness: Bool
+
+  public init(after: Duration, endsReadiness: Bool) {
+    self.after = after
+    self.endsReadiness = endsReadiness
   }
 }
 
