@@ -2,7 +2,8 @@
 # SwiftPM is run once per configuration: debug for tests and the demo, release (in packaging/) for the .deb.
 
 SWIFT_BUILD := swift build --build-tests
-SWIFT_TEST := swift test --skip-build
+# One test after the other: many wait on threads and sockets, and in parallel they starve each other on two cores.
+SWIFT_TEST := swift test --skip-build --no-parallel
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lint unit check integration test demo sim fuzz bench deb system-test clean

@@ -126,8 +126,9 @@ def test_a_bad_document_is_set_aside_and_the_rest_flows(tiers, client):
     assert "hostz" in rejected["reason"], rejected
     assert source["state"] == "synced"
 
+    mark = client.mark
     path.write_text(virtual_service("good"))
-    client.wait_for_names(TYPE_URL, AT_START | {"shop/good"}, since=client.mark)
+    client.wait_for_names(TYPE_URL, AT_START | {"shop/good"}, since=mark)
     eventually(
         lambda: tiers.origin.status["sources"][0]["rejectedTotal"], lambda total: total == 0, 5, "no rejection")
 

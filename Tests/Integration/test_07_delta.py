@@ -125,9 +125,10 @@ def test_tiers_speak_delta_to_each_other(delta_tiers):
         assert set(client.sync(TYPE_URL)) == AT_START
         (delta_tiers.manifests / "new.yaml").write_text(virtual_service("fresh"))
         client.wait_for_names(TYPE_URL, AT_START | {"shop/fresh"})
+        mark = client.mark
         delta_tiers.region.kill()
         (delta_tiers.manifests / "new.yaml").unlink()
         delta_tiers.region.start()
-        client.wait_for_names(TYPE_URL, AT_START, since=client.mark, timeout=20)
+        client.wait_for_names(TYPE_URL, AT_START, since=mark, timeout=20)
         assert client.end_state is None
     assert len({relay.status["snapshot"]["version"] for relay in delta_tiers.relays}) == 1
