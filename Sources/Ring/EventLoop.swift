@@ -21,6 +21,10 @@ public struct LoopCounters: Sendable, Equatable {
   public var acceptPauses: UInt64 = 0
   /// Calls and completions for sockets that no longer exist.
   public var stale: UInt64 = 0
+  /// Sockets accepted or dialled.
+  public var opened: UInt64 = 0
+  /// Sockets whose last step is done: every one that was opened gets here once.
+  public var closed: UInt64 = 0
 }
 
 /// The event loop. Belongs to the thread that made it; everything but `waker` is called there only.
@@ -165,6 +169,17 @@ public final class EventLoop {
       case .deliverHeld(let socket): deliverHeld(socket)
       }
     }
+  }
+
+  /// Lets go of handlers without telling them: they end with the simulated process they belong to, although
+  /// they hold this loop and it holds them.
+  func abandon() {
+    timers = TimerHeap()
+    deferred = []
+    listeners = []
+    watches = []
+    onWake = nil
+    sockets.removeAll()
   }
 
   // MARK: timers

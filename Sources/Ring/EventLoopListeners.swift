@@ -91,6 +91,7 @@ extension EventLoop {
       return driver.close(descriptor)
     }
     let socket = sockets.insert(descriptor, .open)
+    counters.opened &+= 1
     guard let handler = listener.acceptor.accepted(socket, from: peer) else { return close(socket) }
     attach(socket, SocketAttachment(handler))
     let row = unsafe sockets.row(socket.slot)

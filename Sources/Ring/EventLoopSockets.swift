@@ -14,6 +14,7 @@ extension EventLoop {
   public func connect(to address: SocketAddress, _ handler: any SocketHandler) -> SocketID {
     let memory = SocketAddressMemory(address)
     let attachment = SocketAttachment(handler, target: memory)
+    counters.opened &+= 1
     do throws(RingError) {
       guard let memory else { throw .connectFailed(address, errno: ENAMETOOLONG) }
       let descriptor = try driver.openSocket(towards: address)
@@ -293,6 +294,7 @@ extension EventLoop {
     let attachment = unsafe row.pointee.attachment?.takeUnretainedValue()
     if descriptor >= 0 { driver.close(descriptor) }
     sockets.remove(slot)
+    counters.closed &+= 1
     attachment?.handler.socketClosed(socket)
   }
 

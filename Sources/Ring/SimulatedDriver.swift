@@ -103,6 +103,7 @@ public final class SimulatedDriver: Driver {
   /// Stops for good; returns the sockets that were open, lowest descriptor first.
   func crash() -> [SimulatedSocket] {
     hasCrashed = true
+    loop?.abandon()
     loop = nil
     let open = sockets.keys.sorted().compactMap { sockets[$0] }
     for socket in open { socket.forgetOperations() }
@@ -319,6 +320,9 @@ public final class SimulatedDriver: Driver {
     guard let token = watched.removeValue(forKey: descriptor) else { return }
     complete(Completion(token, 0))
   }
+
+  /// What `makeReadable` can be called for, lowest first.
+  public var watchedDescriptors: [Int32] { watched.keys.sorted() }
 
   public func cancel(_ token: OperationToken, on descriptor: Int32) {
     if let socket = sockets[descriptor] {

@@ -137,6 +137,11 @@ final class SocketTable {
     count -= 1
   }
 
+  /// Forgets every socket, whatever it waits for.
+  func removeAll() {
+    for slot in 0..<capacity where unsafe rows[slot].phase != .free { remove(UInt32(slot)) }
+  }
+
   /// Descriptors of all sockets, for the end of the loop.
   var descriptors: [Int32] {
     (0..<capacity).compactMap { slot in

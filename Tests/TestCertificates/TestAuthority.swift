@@ -52,6 +52,14 @@ public struct TestIdentity {
   public let keyPEM: String
 }
 
+/// The kind of all keys of an authority.
+public enum TestKeys: Sendable {
+  /// What most SPIFFE authorities issue. Encoded signatures differ in length.
+  case p256
+  /// Signatures are deterministic and of one length: for histories that must repeat byte for byte in size.
+  case ed25519
+}
+
 /// A key and certificate that can sign others. Root or intermediate.
 @safe
 public final class TestAuthority: Sendable {
@@ -67,14 +75,17 @@ public final class TestAuthority: Sendable {
   /// Intermediates from this authority up to, not including, its root.
   private let path: [[UInt8]]
 
+  private let keys: TestKeys
+
   /// A root that signed itself.
-  public convenience init(_ trustDomain: String, plan: CertificatePlan? = nil) {
-    self.init(trustDomain, plan: plan ?? .authority(trustDomain), parent: nil)
+  public convenience init(_ trustDomain: String, plan: CertificatePlan? = nil, keys: TestKeys = .p256) {
+    self.init(trustDomain, plan: plan ?? .authority(trustDomain), parent: nil, keys: keys)
   }
 
-  private init(_ trustDomain: String, plan: CertificatePlan, parent: TestAuthority?) {
+  private init(_ trustDomain: String, plan: CertificatePlan, parent: TestAuthority?, keys: TestKeys) {
     self.trustDomain = trustDomain
-    let key = unsafe TestAuthority.newKey()
+    self.keys = keys
+    let key = unsafe TestAuthority.newKey(keys)
     let issuer = unsafe parent.map { unsafe (certificate: $0.pointer, key: $0.key) }
     let pointer = unsafe TestAuthority.make(plan, key: key, issuer: issuer)
     unsafe self.key = key
@@ -94,13 +105,13 @@ public final class TestAuthority: Sendable {
   public func intermediate(_ plan: CertificatePlan? = nil) -> TestAuthority {
     var plan = plan ?? .authority(trustDomain)
     if plan.commonName == "authority of " + trustDomain { plan.commonName = "intermediate of " + trustDomain }
-    return TestAuthority(trustDomain, plan: plan, parent: self)
+    return TestAuthority(trustDomain, plan: plan, parent: self, keys: keys)
   }
 
   public func issue(_ id: String) -> TestIdentity { issue(.workload(id)) }
 
   public func issue(_ plan: CertificatePlan) -> TestIdentity {
-    let key = unsafe TestAuthority.newKey()
+    let key = unsafe TestAuthority.newKey(keys)
     let leaf = unsafe TestAuthority.make(plan, key: key, issuer: (pointer, self.key))
     defer {
       unsafe X509_free(leaf)
@@ -126,7 +137,7 @@ public final class TestAuthority: Sendable {
 extension TestAuthority {
   /// A fresh key, encrypted with a password that is forgotten.
   public static func encryptedKeyPEM() -> String {
-    let key = unsafe newKey()
+    let key = unsafe newKey(.p256)
     defer { unsafe EVP_PKEY_free(key) }
     let password = Array("forgotten".utf8)
     return unsafe text {
@@ -146,8 +157,14 @@ extension TestAuthority {
     precondition(result > 0, "OpenSSL refused a test certificate")
   }
 
-  private static func newKey() -> OpaquePointer {
-    unsafe require(copenssl_generate_p256())
+  private static func newKey(_ keys: TestKeys) -> OpaquePointer {
+    switch keys {
+    case .p256: return unsafe require(copenssl_generate_p256())
+    case .ed25519:
+      var secret = [UInt8](repeating: 0, count: 32)
+      unsafe require(RAND_bytes(&secret, 32))
+      return unsafe require(EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nil, secret, secret.count))
+    }
   }
 
   private static func make(
@@ -155,11 +172,12 @@ extension TestAuthority {
   ) -> OpaquePointer {
     let certificate = unsafe require(X509_new())
     unsafe require(X509_set_version(certificate, 2))
+    // Always eight bytes when encoded.
     var serial: UInt64 = 0
     unsafe withUnsafeMutableBytes(of: &serial) {
       unsafe require(RAND_bytes($0.baseAddress?.assumingMemoryBound(to: UInt8.self), 8))
     }
-    unsafe require(ASN1_INTEGER_set_uint64(X509_get_serialNumber(certificate), serial >> 1))
+    unsafe require(ASN1_INTEGER_set_uint64(X509_get_serialNumber(certificate), serial >> 2 | 1 << 62))
     _ = unsafe ASN1_TIME_set(X509_getm_notBefore(certificate), time_t(plan.notBefore))
     _ = unsafe ASN1_TIME_set(X509_getm_notAfter(certificate), time_t(plan.notAfter))
     let name = unsafe X509_get_subject_name(certificate)
@@ -172,7 +190,9 @@ extension TestAuthority {
     unsafe require(X509_set_issuer_name(certificate, issuerName))
     unsafe require(X509_set_pubkey(certificate, key))
     unsafe addExtensions(plan, to: certificate, issuer: issuer?.certificate ?? certificate)
-    unsafe require(X509_sign(certificate, issuer?.key ?? key, EVP_sha256()))
+    let signer = unsafe issuer?.key ?? key
+    let digest = unsafe EVP_PKEY_get_base_id(signer) == EVP_PKEY_ED25519 ? nil : EVP_sha256()
+    unsafe require(X509_sign(certificate, signer, digest))
     return unsafe certificate
   }
 
