@@ -1,4 +1,4 @@
-// One verified connection: who it is, which view policy gives it, its streams, and how its right to be
+// One admitted connection: who it is, which view policy gives it, its streams, and how its right to be
 // here can end (policy, its certificate, its bundle).
 
 import GRPC
@@ -14,20 +14,25 @@ import XDS
 
 final class Client: TimerHandler {
   let connection: Connection
-  let peer: VerifiedPeer
+  let peer: Caller
   let connectedAt: Timestamp
   /// Its place in the generation it was judged by last.
   var grant: Generation.Grant
+  /// Class of the view it was given last, in the generation of that view.
+  var servedClass: Int
+  /// Nothing is served any more; the connection is on its way out.
+  private(set) var isEnded = false
   private var streams: [ClientStream] = []
   private unowned let serving: ServeLoop
   private var expiry = TimerID.none
 
   init(
-    _ connection: Connection, peer: VerifiedPeer, grant: Generation.Grant, serving: ServeLoop
+    _ connection: Connection, peer: Caller, grant: Generation.Grant, serving: ServeLoop
   ) {
     self.connection = connection
     self.peer = peer
     self.grant = grant
+    servedClass = grant.classIndex
     self.serving = serving
     connectedAt = serving.loop.wallClock
     watchExpiry()
@@ -49,13 +54,18 @@ final class Client: TimerHandler {
     return stream
   }
 
-  func update(_ view: View) {
+  func update(_ view: View, narrows: Bool) {
     guard !streams.isEmpty else { return }
-    connection.batch { for stream in streams { stream.update(view) } }
+    connection.batch { for stream in streams { stream.update(view, narrows: narrows) } }
   }
+
+  /// Some response has waited too long for its answer.
+  var isLagging: Bool { streams.contains { $0.isLagging } }
 
   /// Ends everything this client has, with a reason it can read.
   func end(_ code: StatusCode, _ reason: String) {
+    guard !isEnded else { return }
+    isEnded = true
     serving.note(.ended(peer.id, cluster: grant.cluster, reason: reason))
     connection.finish(GRPCStatus(code, reason))
   }
@@ -66,7 +76,16 @@ final class Client: TimerHandler {
 
   func ended(_ stream: ClientStream) { streams.removeAll { $0 === stream } }
 
+  func couldNotWithdraw() {
+    serving.refused(.policy)
+    serving.note(
+      .ended(peer.id, cluster: grant.cluster, reason: "a narrowed grant could not be written in time"))
+  }
+
+  func pushed(within time: Duration) { serving.pushed(within: time) }
+
   func brokeProtocol(_ message: String) {
+    serving.refused(.protocol)
     serving.note(.brokeProtocol(peer.id, cluster: grant.cluster, message: message))
   }
 
@@ -78,19 +97,20 @@ final class Client: TimerHandler {
 
   // MARK: the certificate's life
 
+  /// Unit: milliseconds. Reason: an expired certificate ends its streams within 5 s.
+  private static let expiryLookMost: Int64 = 4_000
+
   private func watchExpiry() {
-    let left = peer.notAfter.milliseconds - serving.loop.wallClock.milliseconds
-    // Looked at at least once an hour: the wall clock may be set meanwhile.
-    let wait = Duration.milliseconds(min(max(left, 0), 3_600_000))
+    guard let notAfter = peer.notAfter else { return }
+    let left = notAfter.milliseconds - serving.loop.wallClock.milliseconds
+    // Looked at every few seconds, because the wall clock may be set, and the host may sleep.
+    let wait = Duration.milliseconds(min(max(left, 0) + 1, Client.expiryLookMost))
     expiry = serving.loop.schedule(at: serving.loop.now + wait, self, tag: 0)
   }
 
   func timerFired(_ id: TimerID, tag: Int) {
-    if serving.loop.wallClock > peer.notAfter {
-      serving.refused(.expired)
-      end(.unauthenticated, "the client's certificate expired at \(peer.notAfter.rfc3339)")
-    } else {
-      watchExpiry()
-    }
+    guard let notAfter = peer.notAfter, serving.loop.wallClock > notAfter else { return watchExpiry() }
+    serving.refused(.expired)
+    end(.unauthenticated, "the client's certificate expired at \(notAfter.rfc3339)")
   }
 }

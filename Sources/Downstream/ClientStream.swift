@@ -18,6 +18,22 @@ final class ClientStream: CallHandler, TimerHandler {
   private weak var client: Client?
   private var timer = TimerID.none
   private var armedFor: Instant?
+  private var pushes: PushClock
+  /// When the newest view reached this loop.
+  private var viewArrivedAt: Instant
+  /// Set while something this client may no longer have was not taken away yet.
+  private var withdrawal: Withdrawal?
+
+  private struct Withdrawal {
+    let timer: TimerID
+    /// Every response that takes something away is queued on the call.
+    var isQueued = false
+  }
+
+  private enum Tag: Int { case next, withdrawal }
+
+  /// How long taking away may last. Reason: the promise that a grant that ends is gone at once.
+  private static let withdrawalMost: Duration = .seconds(1)
 
   /// Bytes queued on a call beyond which no further response is asked for: the client is behind, and
   /// what it is given next should be the newest then. Small answers still share records.
@@ -29,6 +45,8 @@ final class ClientStream: CallHandler, TimerHandler {
     self.client = client
     self.loop = loop
     server = ADSServer(dialect: dialect, limits: limits)
+    pushes = PushClock(now: loop.now)
+    viewArrivedAt = loop.now
     call.accept()
   }
 
@@ -40,12 +58,24 @@ final class ClientStream: CallHandler, TimerHandler {
     }
   }
 
-  func update(_ view: View) {
+  /// `narrows`: the view takes something away that the last one showed. If that cannot be written in time
+  /// the stream ends instead.
+  func update(_ view: View, narrows: Bool = false) {
     server.update(view)
+    viewArrivedAt = loop.now
+    if narrows, call.isOpen {
+      if let withdrawal { loop.cancel(withdrawal.timer) }
+      let deadline = loop.now + ClientStream.withdrawalMost
+      withdrawal = Withdrawal(timer: loop.schedule(at: deadline, self, tag: Tag.withdrawal.rawValue))
+    }
     pump()
   }
 
+  /// A response has waited too long for its answer.
+  var isLagging: Bool { server.isLagging(now: loop.now) }
+
   func call(_ call: Call, received message: [UInt8]) {
+    pushes.asked(at: loop.now)
     do throws(ADSError) {
       try server.receive(message, now: loop.now)
     } catch {
@@ -62,14 +92,19 @@ final class ClientStream: CallHandler, TimerHandler {
     call.finish(.ok)
   }
 
-  func callDrained(_ call: Call) { pump() }
+  func callDrained(_ call: Call) {
+    if withdrawal?.isQueued == true { withdrew() }
+    pump()
+  }
 
   func callEnded(_ call: Call, _ status: GRPCStatus) {
     loop.cancel(timer)
+    withdrew()
     client?.ended(self)
   }
 
   func timerFired(_ id: TimerID, tag: Int) {
+    guard tag != Tag.withdrawal.rawValue else { return endWithdrawal() }
     armedFor = nil
     server.deadlinePassed(now: loop.now)
     pump()
@@ -78,17 +113,43 @@ final class ClientStream: CallHandler, TimerHandler {
   /// Sends what may be sent, reports what happened, and arms the next deadline.
   private func pump() {
     do throws(ADSError) {
-      while call.isOpen, call.unsentBytes < ClientStream.queuedBytesMost,
-        let response = try server.nextResponse(now: loop.now)
-      {
+      while call.isOpen, call.unsentBytes < ClientStream.queuedBytesMost {
+        guard let response = try server.nextResponse(now: loop.now) else {
+          withdrawal?.isQueued = true
+          break
+        }
+        pushes.delivering(response, arrivedAt: viewArrivedAt)
         client?.delivering(response, dialect)
         call.send(head: response.head, body: response.body)
       }
     } catch {
       end(error)
     }
-    while let event = server.nextEvent() { client?.noted(event) }
+    while let event = server.nextEvent() { noted(event) }
+    if withdrawal?.isQueued == true, call.unsentBytes == 0 { withdrew() }
     rearm()
+  }
+
+  private func noted(_ event: ADSServerEvent) {
+    if case .acknowledged(let typeURL, let version) = event,
+      let time = pushes.acknowledged(typeURL, version, at: loop.now)
+    {
+      client?.pushed(within: time)
+    }
+    client?.noted(event)
+  }
+
+  /// All of it has been handed on, or there is nobody left to take it from.
+  private func withdrew() {
+    if let withdrawal { loop.cancel(withdrawal.timer) }
+    withdrawal = nil
+  }
+
+  private func endWithdrawal() {
+    withdrawal = nil
+    guard call.isOpen else { return }
+    client?.couldNotWithdraw()
+    call.cutShort(GRPCStatus(.unavailable, "what policy no longer grants could not be withdrawn in time"))
   }
 
   private func end(_ error: ADSError) {
@@ -101,6 +162,6 @@ final class ClientStream: CallHandler, TimerHandler {
     guard deadline != armedFor else { return }
     loop.cancel(timer)
     armedFor = deadline
-    timer = deadline.map { loop.schedule(at: $0, self, tag: 0) } ?? .none
+    timer = deadline.map { loop.schedule(at: $0, self, tag: Tag.next.rawValue) } ?? .none
   }
 }

@@ -6,29 +6,40 @@
 import GRPC
 import Primitives
 import Ring
+import SPIFFE
 import Transport
+
+/// A verified peer that policy grants nothing.
+struct RefusedPeer {
+  let connection: Connection
+  let id: SPIFFEID
+  let reason: String
+  /// False: there are many of them, so the connection goes with its first refusal.
+  let isLasting: Bool
+}
 
 /// One call of a refused connection, held and then ended.
 final class RefusedCall: CallHandler, TimerHandler {
   private let call: Call
-  private let status: GRPCStatus
+  private let peer: RefusedPeer
   private let loop: EventLoop
   private var timer = TimerID.none
   private let released: () -> Void
   private var held = true
 
   /// `released` is called once, when the hold is over either way.
-  init(_ call: Call, reason: String, hold: Duration, loop: EventLoop, released: @escaping () -> Void) {
+  init(_ call: Call, _ peer: RefusedPeer, hold: Duration, loop: EventLoop, released: @escaping () -> Void) {
     self.call = call
     self.loop = loop
     self.released = released
-    status = GRPCStatus(.permissionDenied, reason)
+    self.peer = peer
     timer = loop.schedule(at: loop.now + hold, self, tag: 0)
   }
 
   func timerFired(_ id: TimerID, tag: Int) {
     release()
-    call.finish(status)
+    let status = GRPCStatus(.permissionDenied, peer.reason)
+    if peer.isLasting { call.finish(status) } else { peer.connection.finish(status) }
   }
 
   func callAccepted(_ call: Call) {}

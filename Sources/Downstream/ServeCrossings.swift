@@ -13,6 +13,8 @@ public import Trust
 public final class ServeCrossings: Sendable {
   /// Nil until something may be served.
   public let generation = Published<Generation?>(nil)
+  /// Trust domains of the upstreams: their members pass the handshake, policy decides the rest.
+  public let sourceTrustDomains = Published<Set<TrustDomain>>([])
   /// Nil while this host has no usable identity.
   public let credentials = Published<Credentials?>(nil)
   public let reports: Mailbox<ServeReport>

@@ -21,6 +21,7 @@ public final class ServeLoop: ListenerOwner {
   public let index: Int
   public let loop: EventLoop
   public let limits: Limits
+  private let kind: ListenerKind
   let memory = LoopMemory()
   private let crossings: ServeCrossings
   private let metrics: MetricShard
@@ -28,22 +29,26 @@ public final class ServeLoop: ListenerOwner {
   private var generator: SeededGenerator
   private var listeners: [Listener] = []
   /// Between accept and a verified peer.
-  private var strangers: [ObjectIdentifier: Connection] = [:]
-  private var clients: [ObjectIdentifier: Client] = [:]
-  /// Verified, but granted nothing. Each holds its connection until the refusal was sent.
-  private var refusals: [ObjectIdentifier: (connection: Connection, id: SPIFFEID, reason: String)] = [:]
+  private var strangers = Roster<Connection>()
+  private var clients = Roster<Client>()
+  /// Verified, but granted nothing.
+  private var refusals = Roster<RefusedPeer>()
   private var holds = 0
   private var generation: Generation?
-  /// Whose trust domains may connect at all although policy does not name them: none yet.
+  /// Trust domains of upstreams, which may connect although policy does not name them.
+  private var sourceTrustDomains: Set<TrustDomain> = []
+  /// Clients that were late with an answer at the last beat.
+  private var lagging = 0
   private var draining = false
 
   public init(
-    index: Int, loop: EventLoop, limits: Limits, minimumTLS: TLSVersion, crossings: ServeCrossings,
-    metrics: MetricShard, seed: UInt64
+    index: Int, loop: EventLoop, limits: Limits, minimumTLS: TLSVersion, kind: ListenerKind = .mutualTLS,
+    crossings: ServeCrossings, metrics: MetricShard, seed: UInt64
   ) {
     self.index = index
     self.loop = loop
     self.limits = limits
+    self.kind = kind
     self.crossings = crossings
     self.metrics = metrics
     generator = SeededGenerator(seed: seed)
@@ -65,16 +70,22 @@ public final class ServeLoop: ListenerOwner {
   }
 
   public func securityForNewConnection(on listener: Listener) -> Connection.Security? {
-    guard !draining, let context = trust.context else { return nil }
-    return .tls(context, serverName: nil)
+    guard !draining else { return nil }
+    return switch kind {
+    case .mutualTLS: trust.context.map { .tls($0, serverName: nil) }
+    case .loopback: .plaintext
+    }
   }
 
   public func listener(_ listener: Listener, accepted connection: Connection) {
-    strangers[ObjectIdentifier(connection)] = connection
+    strangers.insert(connection, for: connection)
   }
 
   public func connectionVerified(_ connection: Connection) {
-    strangers.removeValue(forKey: ObjectIdentifier(connection))
+    strangers.remove(connection)
+    if case .loopback(let grant, let host) = kind {
+      return enter(connection, .local(trust.credentials?.svid.id ?? host), grant)
+    }
     metrics.add(to: .handshakes(.ok))
     do throws(VerificationFailure) {
       admit(connection, try trust.admit(connection.peerChain))
@@ -88,21 +99,27 @@ public final class ServeLoop: ListenerOwner {
   private func admit(_ connection: Connection, _ peer: VerifiedPeer) {
     switch decision(for: peer.id) {
     case .granted(let grant):
-      guard crossings.census.enter(peer.id) else {
-        refused(.limit)
-        note(.refused(peer.id, address: connection.peer.description, reason: "too many clients"))
-        return connection.close(
-          .closedHere(GRPCStatus(.resourceExhausted, "too many clients")))
-      }
-      clients[ObjectIdentifier(connection)] = Client(
-        connection, peer: peer, grant: grant, serving: self)
-      metrics.change(.clients, by: 1)
-      note(.connected(peer.id, cluster: grant.cluster, address: connection.peer.description))
+      enter(connection, .verified(peer), grant)
     case .refused(let reason):
       refused(reason.metric)
       note(.refused(peer.id, address: connection.peer.description, reason: reason.explanation))
-      refusals[ObjectIdentifier(connection)] = (connection, peer.id, reason.explanation)
+      // Beyond the limit a connection goes with its first refusal, so that their number stays bounded.
+      let isLasting = refusals.count < limits.refusedAtOnce
+      refusals.insert(
+        RefusedPeer(connection: connection, id: peer.id, reason: reason.explanation, isLasting: isLasting),
+        for: connection)
     }
+  }
+
+  private func enter(_ connection: Connection, _ peer: Caller, _ grant: Generation.Grant) {
+    guard crossings.census.enter(peer.id) else {
+      refused(.limit)
+      note(.refused(peer.id, address: connection.peer.description, reason: "too many clients"))
+      return connection.close(.closedHere(GRPCStatus(.resourceExhausted, "too many clients")))
+    }
+    clients.insert(Client(connection, peer: peer, grant: grant, serving: self), for: connection)
+    metrics.change(.clients, by: 1)
+    note(.connected(peer.id, cluster: grant.cluster, address: connection.peer.description))
   }
 
   private func decision(for id: SPIFFEID) -> Generation.Decision {
@@ -116,8 +133,8 @@ public final class ServeLoop: ListenerOwner {
   public func connection(_ connection: Connection, opened call: Call, head: RequestHead)
     -> (any CallHandler)?
   {
-    if let refusal = refusals[ObjectIdentifier(connection)] { return refuse(call, refusal.reason) }
-    guard let client = clients[ObjectIdentifier(connection)],
+    if let refusal = refusals[connection] { return refuse(call, refusal) }
+    guard let client = clients[connection],
       let method = ServiceTable.method(at: head.path)
     else { return nil }
     switch method {
@@ -133,6 +150,8 @@ public final class ServeLoop: ListenerOwner {
     metrics.add(response.byteCount, to: .pushedBytes)
   }
 
+  func pushed(within time: Duration) { metrics.record(time, in: .push) }
+
   func requested(_ dialect: ADSDialect) { metrics.add(to: .requests(dialect.metric)) }
 
   func noted(_ event: ADSServerEvent, of client: Client) {
@@ -143,17 +162,20 @@ public final class ServeLoop: ListenerOwner {
       metrics.add(to: .acks)
     case .rejected(let typeURL, let version, let message):
       metrics.add(to: .nacks)
-      note(.rejected(client.peer.id, cluster: client.grant.cluster, typeURL: typeURL, version: version, message: message))
+      note(
+        .rejected(
+          client.peer.id, cluster: client.grant.cluster, typeURL: typeURL, version: version, message: message)
+      )
     }
   }
 
   // MARK: refusing
 
-  private func refuse(_ call: Call, _ reason: String) -> (any CallHandler)? {
-    let mayHold = holds < limits.refusedAtOnce
+  private func refuse(_ call: Call, _ peer: RefusedPeer) -> (any CallHandler)? {
+    let mayHold = peer.isLasting && holds < limits.refusedAtOnce
     if mayHold { holds += 1 }
     let hold = mayHold ? generator.jittered(limits.refuseHold * 1.5, spread: 1.0 / 3) : .zero
-    return RefusedCall(call, reason: reason, hold: hold, loop: loop) { [weak self] in
+    return RefusedCall(call, peer, hold: hold, loop: loop) { [weak self] in
       if mayHold { self?.holds -= 1 }
     }
   }
@@ -167,31 +189,45 @@ public final class ServeLoop: ListenerOwner {
     loop.preconditionOnLoop()
     var mustJudge = false
     if let credentials = crossings.credentials.value { mustJudge = trust.adopt(credentials) }
-    let published = crossings.generation.value
-    if let published, published.number != generation?.number {
-      let previous = generation
+    let previous = generation
+    if let published = crossings.generation.value, published.number != generation?.number {
       generation = published
-      if previous?.rules.hash != published.rules.hash {
-        if trust.adopt(named: Set(published.rules.trustDomains)) { mustJudge = true }
-        judgeGrants()
-      }
-      serveNewViews()
     }
+    if adoptTrustDomains(previous) { mustJudge = true }
+    if previous?.rules.hash != generation?.rules.hash { judgeGrants() }
+    // Before anything new is served: who has lost its right gets nothing more.
     if mustJudge { judgeTrust() }
+    if previous?.number != generation?.number { serveNewViews(since: previous) }
+  }
+
+  /// Policy and sources say whose members pass the handshake. True when some no longer do.
+  private func adoptTrustDomains(_ previous: Generation?) -> Bool {
+    let ofSources = crossings.sourceTrustDomains.value
+    guard let generation, previous?.rules.hash != generation.rules.hash || ofSources != sourceTrustDomains
+    else { return false }
+    sourceTrustDomains = ofSources
+    return trust.adopt(named: ofSources.union(generation.rules.trustDomains))
   }
 
   /// The error that keeps this loop from accepting, if any: our own SVID is unusable for TLS.
   public var trustError: TLSError? { trust.contextError }
 
-  private func serveNewViews() {
+  private func serveNewViews(since previous: Generation?) {
     guard let generation else { return }
-    for client in clients.values { client.update(generation.views[client.grant.classIndex]) }
+    var search = previous.map { NarrowingSearch(from: $0, to: generation) }
+    // Who was ended has a place in older rules only.
+    for client in clients.values where !client.isEnded {
+      let place = client.grant.classIndex
+      let narrows = search?.narrows(from: client.servedClass, to: place) ?? false
+      client.servedClass = place
+      client.update(generation.views[place], narrows: narrows)
+    }
   }
 
   /// Rules changed: every client is placed anew; who lost its place is ended without a hold.
   private func judgeGrants() {
-    guard let generation else { return }
-    for client in Array(clients.values) {
+    guard let generation, case .mutualTLS = kind else { return }
+    for client in clients.values where !client.isEnded {
       switch generation.decision(for: client.peer.id) {
       case .granted(let grant): client.grant = grant
       case .refused(let reason):
@@ -199,17 +235,18 @@ public final class ServeLoop: ListenerOwner {
         client.end(.permissionDenied, reason.explanation)
       }
     }
-    for (key, refusal) in refusals {
+    for refusal in refusals.values {
       // Granted now: let it come back as a client.
       if case .granted = generation.decision(for: refusal.id) {
-        refusals[key]?.connection.finish(GRPCStatus(.unavailable, "policy changed: connect again"))
+        refusal.connection.finish(GRPCStatus(.unavailable, "policy changed: connect again"))
       }
     }
   }
 
   /// Bundles changed: peers whose chain no longer leads to one are ended.
   private func judgeTrust() {
-    for client in Array(clients.values) {
+    guard case .mutualTLS = kind else { return }
+    for client in clients.values where !client.isEnded {
       do throws(VerificationFailure) {
         _ = try trust.verify(client.connection.peerChain)
       } catch {
@@ -226,12 +263,19 @@ public final class ServeLoop: ListenerOwner {
       crossings.reports.push(.clients(loop: index, ticket: ticket, facts))
     case .beat:
       metrics.setBusy(fraction: loop.busyFraction)
+      countLagging()
       crossings.reports.push(.alive(loop: index))
     case .drain(let time):
       drain(within: time)
     case .stop:
       loop.stop()
     }
+  }
+
+  private func countLagging() {
+    let late = clients.values.count { $0.isLagging }
+    metrics.change(.clientsLagging, by: late - lagging)
+    lagging = late
   }
 
   func note(_ note: ServeNote) {
@@ -248,7 +292,7 @@ public final class ServeLoop: ListenerOwner {
     let status = GRPCStatus(.unavailable, "this relay is shutting down")
     for connection in strangers.values { connection.close(.closedHere(status)) }
     for refusal in refusals.values { refusal.connection.close(.closedHere(status)) }
-    for client in Array(clients.values) { client.connection.drain(status, within: time) }
+    for client in clients.values { client.connection.drain(status, within: time) }
     reportWhenDrained()
   }
 
@@ -258,13 +302,13 @@ public final class ServeLoop: ListenerOwner {
   }
 
   public func connectionClosed(_ connection: Connection, _ reason: ConnectionEnd) {
-    let key = ObjectIdentifier(connection)
-    if strangers.removeValue(forKey: key) != nil {
+    if strangers.remove(connection) != nil {
       metrics.add(to: .handshakes(reason.handshakeResult))
-      if case .closedByPeer = reason {} else {
+      if case .closedByPeer = reason {
+      } else {
         note(.handshakeFailed(address: connection.peer.description, reason: reason.description))
       }
-    } else if let client = clients.removeValue(forKey: key) {
+    } else if let client = clients.remove(connection) {
       client.left()
       crossings.census.leave(client.peer.id)
       metrics.change(.clients, by: -1)
@@ -273,7 +317,7 @@ public final class ServeLoop: ListenerOwner {
           client.peer.id, cluster: client.grant.cluster, address: connection.peer.description,
           reason: reason.description))
     }
-    refusals.removeValue(forKey: key)
+    refusals.remove(connection)
     reportWhenDrained()
   }
 }

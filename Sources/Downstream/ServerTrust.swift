@@ -35,7 +35,8 @@ final class ServerTrust {
     do throws(TLSError) {
       context = try TLSContext(
         role: .server, chain: credentials.svid.chain, key: credentials.svid.key, minimum: minimum,
-        verifier: { [weak self] chain in self?.judge(chain) ?? .reject(.accessDenied, reason: "shutting down") })
+        verifier: { [weak self] chain in self?.judge(chain) ?? .reject(.accessDenied, reason: "shutting down")
+        })
       contextError = nil
     } catch {
       context = nil

@@ -41,6 +41,9 @@ public struct Generation: Sendable {
     public let cluster: String
     /// Index of its view.
     public let classIndex: Int
+
+    /// The place of whoever is not judged by identity, under rules that know one class only.
+    public static func whole(cluster: String) -> Grant { Grant(cluster: cluster, classIndex: 0) }
   }
 
   /// Why an identity gets nothing; raw values are metric labels.

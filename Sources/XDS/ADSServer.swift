@@ -148,6 +148,18 @@ public struct ADSServer {
     }
   }
 
+  /// Some response has waited for its answer for longer than `limits.acknowledgement`. Bare kinds do not
+  /// count: istiod never answers them.
+  public func isLagging(now: Instant) -> Bool {
+    schedules.indices.contains { index in
+      guard TypeURL(parsing: schedules[index].typeURL).flatMap({ Kinds[$0.type] })?.isBare != true else {
+        return false
+      }
+      let deliveries = dialect == .delta ? deltas[index].deliveries : worlds[index].deliveries
+      return deliveries.blockedUntil(limits: limits).map { $0 <= now } ?? false
+    }
+  }
+
   private mutating func identify(_ id: String?) {
     guard let id, id != nodeID else { return }
     nodeID = id
