@@ -126,7 +126,7 @@ extension Admission {
     return heldName(of: name, type: type)
   }
 
-  private static func split(
+  static func split(
     _ wireName: String, isClusterScoped: Bool?
   ) throws(AdmissionError) -> (namespace: String, name: String) {
     let parts = wireName.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
@@ -139,7 +139,7 @@ extension Admission {
 }
 
 /// istio.mcp.v1alpha1.Resource.
-private struct MCPEnvelope {
+struct MCPEnvelope {
   var metadata: MCPMetadata?
   var body: EncodedAny?
 
@@ -160,7 +160,7 @@ private struct MCPEnvelope {
 }
 
 /// istio.mcp.v1alpha1.Metadata. Its `version` is not read: ours is computed from the content.
-private struct MCPMetadata {
+struct MCPMetadata {
   var name = ""
   var seconds: Int64 = 0
   var nanoseconds: Int64 = 0

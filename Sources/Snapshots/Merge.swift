@@ -23,6 +23,8 @@ public struct Merge: Sendable {
     var collections: [TypeName: Collection] = [:]
     var answered: Set<TypeName> = []
     var isComplete = false
+    /// It had delivered once before a restart, and its part is served from the store.
+    var wasComplete = false
 
     func isAwaited(for type: TypeName) -> Bool {
       spec.supplies(type) && !answered.contains(type) && !(spec.listsEverything && isComplete)
@@ -84,7 +86,14 @@ public struct Merge: Sendable {
   /// Types nobody has answered who could.
   public var pendingTypes: [TypeName] { knownTypes.filter { !isReady($0) }.sorted() }
 
-  public var isComplete: Bool { sources.allSatisfy(\.isComplete) }
+  /// Every source has delivered once, in this life or, restored from a store, in an earlier one.
+  public var isComplete: Bool { sources.allSatisfy { $0.isComplete || $0.wasComplete } }
+
+  /// Names of the sources that have delivered once, in order of preference: what a store keeps beside
+  /// the snapshot, for `restore` after a restart.
+  public var completeSources: [String] {
+    sources.filter { $0.isComplete || $0.wasComplete }.map(\.spec.name)
+  }
 
   /// The snapshot as it stands.
   public func snapshot(at position: Position) -> Snapshot {
@@ -115,6 +124,7 @@ public struct Merge: Sendable {
       set(
         type, of: index, upserts: admitted, removals: removals + refused, cause: update.removals, &change)
     case .complete:
+      dropUnmentioned(by: index, cause: update.removals, &change)
       sources[index].isComplete = true
     }
     for type in knownTypes.sorted() where isReady(type) {
@@ -123,6 +133,16 @@ public struct Merge: Sendable {
     change.readinessChanged = before != readiness
     change.types.sort { $0.type < $1.type }
     return change
+  }
+
+  /// A source that lists everything has nothing of what it held before a restart and did not mention since.
+  private mutating func dropUnmentioned(by index: Int, cause: RemovalCause, _ change: inout Change) {
+    guard sources[index].spec.listsEverything else { return }
+    let source = sources[index]
+    for (type, held) in source.collections.sorted(by: { $0.key < $1.key })
+    where !source.answered.contains(type) {
+      set(type, of: index, upserts: [], removals: held.names, cause: cause, &change)
+    }
   }
 
   /// Continues with other sources, or others' rules. Sources that keep their name keep what they
@@ -139,9 +159,12 @@ public struct Merge: Sendable {
       else { continue }
       next.sources[index].answered = old.answered
       next.sources[index].isComplete = old.isComplete
+      next.sources[index].wasComplete = old.wasComplete
       for (type, collection) in old.collections.sorted(by: { $0.key < $1.key }) {
         let admitted = next.admit(collection.resources, of: index, &change)
         next.set(type, of: index, upserts: admitted, removals: [], cause: .source, &change)
+        // What is only restored is no answer of this source.
+        if !old.answered.contains(type) { next.sources[index].answered.remove(type) }
       }
     }
     // Whatever `set` reported was relative to nothing: what counts is the step from what was served.
@@ -151,6 +174,54 @@ public struct Merge: Sendable {
     change.readinessChanged = before != readiness
     change.types.sort { $0.type < $1.type }
     return change
+  }
+
+  /// Continues from what was served before a restart. Call before any update.
+  ///
+  /// Each type is served as it was last known until every source that can supply it has answered in
+  /// this life. What a source had delivered it holds again (`held`), so its subscriber must begin from
+  /// there: what it removed meanwhile is otherwise never noticed. Objects that no configured source may
+  /// supply any more are left out. `completeSources` had delivered once.
+  public mutating func restore(
+    _ collections: [TypeName: Collection], completeSources: Set<String>
+  ) -> Change {
+    precondition(served.isEmpty && sources.allSatisfy(\.answered.isEmpty), "restored after an update")
+    for index in sources.indices {
+      sources[index].wasComplete = completeSources.contains(sources[index].spec.name)
+    }
+    var change = Change()
+    for (type, collection) in collections.sorted(by: { $0.key < $1.key }) {
+      guard sources.contains(where: { $0.spec.supplies(type) }) else { continue }
+      let kept = collection.resources.filter { maySupply($0) }
+      let whole = kept.count == collection.count ? collection : Collection(kept)
+      served[type] = whole
+      merged[type] = resume(type, with: kept) ? whole : Collection(kept.filter { isConfigured($0.source) })
+      if !kept.isEmpty { change.types.append(TypeChange(type: type, upserts: kept, removals: [])) }
+    }
+    change.readinessChanged = true
+    return change
+  }
+
+  /// Gives every source its part of a restored collection; false when some part is of none of them.
+  private mutating func resume(_ type: TypeName, with resources: [Resource]) -> Bool {
+    var given = 0
+    for index in sources.indices {
+      let own = resources.filter { $0.source == sources[index].spec.name }
+      if !own.isEmpty { sources[index].collections[type] = Collection(own) }
+      given += own.count
+    }
+    return given == resources.count
+  }
+
+  private func isConfigured(_ source: String) -> Bool { sources.contains { $0.spec.name == source } }
+
+  /// Whether the source of a restored object may supply it; where that source is gone, whether any may:
+  /// a source under a new name must not begin with nothing.
+  private func maySupply(_ resource: Resource) -> Bool {
+    let named = sources.filter { $0.spec.name == resource.source }
+    return (named.isEmpty ? sources : named).contains {
+      $0.spec.supplies(resource.type) && $0.spec.admits(resource)
+    }
   }
 
   private mutating func admit(_ resources: [Resource], of index: Int, _ change: inout Change) -> [Resource] {
