@@ -46,6 +46,14 @@ public struct CompanionConfiguration: Sendable {
     return (problems.hasErrors ? nil : configuration, Problem.sorted(problems.problems))
   }
 
+  /// Keys that differ from the running configuration and are only read at start.
+  public func keysThatNeedRestart(since running: CompanionConfiguration) -> [String] {
+    [
+      ("node", node != running.node), ("state", state != running.state), ("admin", admin != running.admin),
+      ("listen", listen != running.listen), ("identity", identity != running.identity),
+    ].filter(\.1).map(\.0)
+  }
+
   private static func read(_ reader: MappingReader) -> CompanionConfiguration? {
     let identity = reader.mapping("identity", required: true, IdentitySettings.read)
     let relay = reader.mapping("relay", required: true) { relay in

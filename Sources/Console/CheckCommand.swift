@@ -1,4 +1,4 @@
-// `meshrelay check`: reads what `serve` would read, changes nothing, and prints every problem at once.
+// `meshrelay check`: reads what `serve` or `connect` would read, changes nothing, and prints every problem at once.
 
 import Configuration
 import Documents
@@ -39,10 +39,12 @@ private struct CheckFindings {
   private var summary: [String] = []
 
   init(configPath: String) {
-    let loaded = RelayConfiguration.load(path: configPath)
+    let loaded = ConfigurationFile.load(path: configPath)
     note(loaded.problems)
-    guard let configuration = loaded.configuration else { return }
+    guard let file = loaded.configuration else { return }
     summary.append("\(configPath): sound")
+    // The companion has no policy and no manifests of its own.
+    guard case .relay(let configuration) = file else { return }
     checkPolicy(configuration)
     for source in configuration.sources { checkManifests(of: source, configuration.limits) }
   }

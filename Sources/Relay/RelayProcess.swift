@@ -1,35 +1,30 @@
-// The process behind `meshrelay serve`: reads the files, opens the sockets, starts the threads, and ends
+// The process behind `meshrelay serve` and `meshrelay connect`: opens the sockets, starts the threads, and ends
 // them in order. Everything a relay does is in `Tier`; this file only gives it threads, signals and a journal.
 //
 //   main thread   control loop          serve-N   one loop each          workers, admin   their own threads
 
-import Configuration
 import Admin
 import AdminServer
 import Dispatch
-import Documents
 import Downstream
 import Foundation
 import Glibc
 import Logging
 import Metrics
-import Policy
 import Primitives
 public import Ring
 import Synchronization
 import Tier
 
 public final class RelayProcess {
-  /// Exit codes of `serve` (the command line's contract).
+  /// Exit codes (the command line's contract).
   public enum Exit {
     public static let fine: Int32 = 0
     public static let problems: Int32 = 1
     public static let unusableConfiguration: Int32 = 78
   }
 
-  private let configuration: RelayConfiguration
-  private let plan: TierPlan
-  private let configPath: String
+  private let plan: ProcessPlan
   private let version: String
   private let io: DriverKind?
   private let logger: Logger
@@ -42,18 +37,24 @@ public final class RelayProcess {
   private var reloads: Mailbox<ReloadedFiles>
   private var pulse: Pulse?
 
-  /// Runs until SIGTERM or SIGINT; returns the exit code. Problems go to standard error.
+  /// Runs a relay of any tier until SIGTERM or SIGINT; returns the exit code. Problems go to standard error.
   public static func serve(configPath: String, io: DriverKind?, version: String) -> Int32 {
-    let loaded = RelayConfiguration.load(path: configPath)
-    guard let configuration = loaded.configuration else {
-      return refuse(loaded.problems.map(\.description))
-    }
-    let policy = PolicyRules.load(path: configuration.policyPath)
-    guard let rules = policy.rules else { return refuse(policy.problems.map(\.description)) }
+    start(io, version) { () throws(Unusable) in try ProcessPlan(serving: configPath) }
+  }
+
+  /// Runs the companion beside istiod, as `serve` runs a relay.
+  public static func connect(configPath: String, io: DriverKind?, version: String) -> Int32 {
+    start(io, version) { () throws(Unusable) in try ProcessPlan(connecting: configPath) }
+  }
+
+  private static func start(
+    _ io: DriverKind?, _ version: String, _ read: () throws(Unusable) -> ProcessPlan
+  ) -> Int32 {
+    let plan: ProcessPlan
+    do throws(Unusable) { plan = try read() } catch { return refuse(error.problems) }
     SignalWatch.block()
     do throws(RelayError) {
-      let process = try RelayProcess(configuration, path: configPath, io: io, version: version)
-      return try process.run(rules)
+      return try RelayProcess(plan, io: io, version: version).run()
     } catch {
       return refuse([error.description])
     }
@@ -64,15 +65,11 @@ public final class RelayProcess {
     return Exit.unusableConfiguration
   }
 
-  private init(
-    _ configuration: RelayConfiguration, path: String, io: DriverKind?, version: String
-  ) throws(RelayError) {
-    self.configuration = configuration
-    plan = TierPlan(configuration, host: .here)
-    configPath = path
+  private init(_ plan: ProcessPlan, io: DriverKind?, version: String) throws(RelayError) {
+    self.plan = plan
     self.io = io
     self.version = version
-    crew = Crew(limits: configuration.limits)
+    crew = Crew(limits: plan.tier.limits)
     logger = crew.logger
     do throws(RingError) {
       loop = EventLoop(driver: try makeDriver(io))
@@ -82,14 +79,14 @@ public final class RelayProcess {
     reloads = Mailbox(capacity: 8, wake: loop.waker)
   }
 
-  private func run(_ rules: PolicyRules) throws(RelayError) -> Int32 {
+  private func run() throws(RelayError) -> Int32 {
     if let reason = loop.fallbackReason { logger.warning(
         "io_uring cannot be used; epoll serves instead", metadata: ["reason": "\(reason)"]) }
-    let crossings = ServeCrossings(limits: configuration.limits, wakeControl: loop.waker)
-    let shards = (0..<configuration.serveLoops).map { _ in MetricShard() }
-    let threads = try ServeThreads(configuration, plan, io: io, crossings: crossings, shards: shards)
+    let crossings = ServeCrossings(limits: plan.tier.limits, wakeControl: loop.waker)
+    let shards = (0..<plan.loops).map { _ in MetricShard() }
+    let threads = try ServeThreads(plan, io: io, crossings: crossings, shards: shards)
     let control = ControlLoop(
-      plan: plan, rules: rules, loop: loop, workers: crew.workers,
+      plan: plan.tier, rules: plan.rules, loop: loop, workers: crew.workers,
       crossings: crossings, serving: threads.handles, instance: UUID().uuidString.lowercased(),
       version: version, shards: shards, seed: UInt64.random(in: .min ... .max),
       report: { [crew] in crew.log($0) })
@@ -98,7 +95,7 @@ public final class RelayProcess {
     loop.onWake = { [weak self] in self?.wake() }
     control.start()
     do throws(AdminServerError) {
-      admin = try AdminInterface(at: configuration.admin.map(AdminAddress.init), respond: control.ask)
+      admin = try AdminInterface(at: plan.admin, respond: control.ask)
     } catch {
       threads.stop()
       crew.stop()
@@ -109,7 +106,7 @@ public final class RelayProcess {
     logger.notice(
       "serving",
       metadata: [
-        "node": "\(plan.node)", "io": "\(loop.kind.rawValue)",
+        "node": "\(plan.tier.node)", "io": "\(loop.kind.rawValue)",
         "loops": "\(threads.handles.count)",
         "listen": "\(threads.addresses.map(\.description).joined(separator: " "))",
         "version": "\(version)",
@@ -143,8 +140,8 @@ public final class RelayProcess {
 
   private func reload() {
     notifier.reloading(at: loop.now)
-    let (path, reloads, running) = (configPath, reloads, configuration)
-    let accepted = crew.workers.identity.submit { reloads.push(ReloadedFiles(configPath: path, running: running)) }
+    let (reloads, reread) = (reloads, plan.reread)
+    let accepted = crew.workers.identity.submit { reloads.push(reread()) }
     if !accepted {
       logger.error("reload skipped: the worker that reads files is busy")
       notifier.ready("serving")
@@ -152,24 +149,8 @@ public final class RelayProcess {
   }
 
   private func drain() {
-    logger.notice("draining", metadata: ["within": "\(configuration.limits.drain)"])
+    logger.notice("draining", metadata: ["within": "\(plan.tier.limits.drain)"])
     notifier.stopping()
     control?.drain { [loop] in loop.stop() }
-  }
-}
-
-extension ReloadedFiles {
-  /// Reads configuration and policy as a start would. Blocks.
-  init(configPath: String, running: RelayConfiguration) {
-    let loaded = RelayConfiguration.load(path: configPath)
-    guard let configuration = loaded.configuration else {
-      self.init(plan: nil, configProblems: loaded.problems.map(\.description))
-      return
-    }
-    let policy = PolicyRules.load(path: configuration.policyPath)
-    self.init(
-      plan: TierPlan(configuration, host: .here),
-      needsRestart: configuration.keysThatNeedRestart(since: running), rules: policy.rules,
-      policyProblems: policy.rules == nil ? policy.problems.map(\.description) : [])
   }
 }

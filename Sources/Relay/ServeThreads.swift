@@ -20,18 +20,17 @@ final class ServeThreads {
 
   /// Binds every listener, starts the threads and returns when all of them accept.
   init(
-    _ configuration: RelayConfiguration, _ tier: TierPlan, io: DriverKind?, crossings: ServeCrossings, shards: [MetricShard]
+    _ process: ProcessPlan, io: DriverKind?, crossings: ServeCrossings, shards: [MetricShard]
   ) throws(RelayError) {
-    let sockets = try ListeningSockets(configuration.listen)
+    let sockets = try ListeningSockets(process.listen)
     addresses = sockets.addresses
     var handles: [ServeHandle] = []
     var ended: [DispatchSemaphore] = []
-    for index in 0..<configuration.serveLoops {
+    for index in 0..<process.loops {
       let birth = Birth()
       let end = DispatchSemaphore(value: 0)
       let plan = Plan(
-        index: index, io: io, limits: configuration.limits, minimumTLS: tier.minimumTLS,
-        crossings: crossings, shard: shards[index], descriptors: sockets.copies())
+        index: index, io: io, tier: process.tier, crossings: crossings, shard: shards[index], descriptors: sockets.copies())
       Thread.start(named: "serve-\(index)") {
         ServeThreads.live(plan, birth)
         end.signal()
@@ -57,8 +56,7 @@ final class ServeThreads {
   private struct Plan: Sendable {
     let index: Int
     let io: DriverKind?
-    let limits: Limits
-    let minimumTLS: TLSVersion
+    let tier: TierPlan
     let crossings: ServeCrossings
     let shard: MetricShard
     let descriptors: [Int32]
@@ -68,10 +66,10 @@ final class ServeThreads {
     do throws(RingError) {
       let loop = EventLoop(driver: try makeDriver(plan.io))
       let serving = ServeLoop(
-        index: plan.index, loop: loop, limits: plan.limits, minimumTLS: plan.minimumTLS,
-        crossings: plan.crossings, metrics: plan.shard, seed: UInt64.random(in: .min ... .max))
+        index: plan.index, loop: loop, limits: plan.tier.limits, minimumTLS: plan.tier.minimumTLS,
+        kind: plan.tier.listeners, crossings: plan.crossings, metrics: plan.shard, seed: UInt64.random(in: .min ... .max))
       for descriptor in plan.descriptors { try serving.listen(descriptor: descriptor) }
-      let commands = Mailbox<ServeCommand>(capacity: plan.limits.workerMailbox, wake: loop.waker)
+      let commands = Mailbox<ServeCommand>(capacity: plan.tier.limits.workerMailbox, wake: loop.waker)
       loop.onWake = {
         serving.pickUp()
         for command in commands.drain() { serving.handle(command) }

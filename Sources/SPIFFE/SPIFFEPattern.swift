@@ -29,6 +29,12 @@ public struct SPIFFEPattern: Hashable, Comparable, Sendable, CustomStringConvert
     isExact = true
   }
 
+  /// Every workload of a trust domain.
+  public init(below trustDomain: TrustDomain) {
+    base = SPIFFEID(trustDomain)
+    isExact = false
+  }
+
   public var trustDomain: TrustDomain { base.trustDomain }
 
   public var description: String { isExact ? base.description : base.description + "/*" }

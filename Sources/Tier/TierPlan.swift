@@ -1,6 +1,7 @@
 // What one relay is to do, in the words of the rooms below: made from a configuration file, or by hand in the
 // simulator. `serve` and `connect` are two ways to make one.
 
+public import Downstream
 public import Identity
 public import Policy
 public import Primitives
@@ -38,6 +39,8 @@ public struct TierPlan: Sendable {
   public var quiet: Duration = .milliseconds(100)
   public var quietMost: Duration = .seconds(1)
   public var minimumTLS: TLSVersion = .tls13
+  /// How those who connect are placed.
+  public var listeners = ListenerKind.mutualTLS
   public var limits = Limits()
   /// What happens when sources have been lost for a while; nil: nothing beyond status.
   public var staleAfter: StaleLimit?

@@ -14,7 +14,7 @@ struct Meshrelay: ParsableCommand {
     discussion: "Configuration: /etc/meshrelay/meshrelay.yaml. Start with `meshrelay check`.",
     version: ProgramVersion.text,
     subcommands: [
-      Serve.self, Check.self, Status.self, Dump.self, Explain.self, Subscribe.self, Policy.self,
+      Serve.self, Connect.self, Check.self, Status.self, Dump.self, Explain.self, Subscribe.self, Policy.self,
     ])
 }
 

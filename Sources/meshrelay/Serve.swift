@@ -13,24 +13,52 @@ struct Serve: ParsableCommand {
 
   @OptionGroup var file: ConfigOption
 
-  @Option(name: .long, help: "The kernel interface to use: io_uring or epoll. Default: io_uring where it can be had.")
-  var io: IOChoice?
-
-  enum IOChoice: String, ExpressibleByArgument, CaseIterable {
-    case ioURing = "io_uring"
-    case epoll
-
-    var driver: DriverKind { self == .ioURing ? .ioURing : .epoll }
-  }
+  @OptionGroup var kernel: IOOption
 
   func run() throws {
-    try finish(RelayProcess.serve(configPath: file.config, io: io?.driver, version: ProgramVersion.text))
+    try finish(RelayProcess.serve(configPath: file.config, io: kernel.driver, version: ProgramVersion.text))
+  }
+}
+
+struct Connect: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Runs the companion beside istiod in the foreground.",
+    discussion: """
+      Follows one relay with this host's SPIFFE identity and serves what that is granted, in plaintext, on one \
+      loopback address: default 127.0.0.1:15051. Signals and exit codes are those of serve.
+      """)
+
+  @OptionGroup var file: ConfigOption
+  @OptionGroup var kernel: IOOption
+
+  func run() throws {
+    try finish(
+      RelayProcess.connect(configPath: file.config, io: kernel.driver, version: ProgramVersion.text))
+  }
+}
+
+/// Which kernel interface the commands that start loops use.
+struct IOOption: ParsableArguments {
+  @Option(name: .long, help: "The kernel interface to use: io_uring or epoll. Default: io_uring where it can be had.")
+  var io: Choice?
+
+  enum Choice: String, ExpressibleByArgument, CaseIterable {
+    case ioURing = "io_uring"
+    case epoll
+  }
+
+  var driver: DriverKind? {
+    switch io {
+    case .ioURing: .ioURing
+    case .epoll: .epoll
+    case nil: nil
+    }
   }
 }
 
 struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Reads configuration, policy and manifests as `serve` would and prints every problem.",
+    abstract: "Reads configuration, policy and manifests as `serve` or `connect` would and prints every problem.",
     discussion: "Needs no identity files. Exit code 0: sound; 1: problems.")
 
   @OptionGroup var file: ConfigOption

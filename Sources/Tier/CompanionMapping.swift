@@ -1,0 +1,44 @@
+// The file of `connect` in the words of the rooms below: one upstream, everything it gives for whoever reaches
+// the loopback listener. DESIGN.md §4 (`connect`) and §5, last paragraph.
+//
+// The upstream has decided what this host may see, by this host's identity. There is nothing left to decide
+// here, and so there is no policy file.
+
+public import Configuration
+import Documents
+import Downstream
+import Gates
+import Identity
+public import Policy
+import SPIFFE
+import Transport
+import XDS
+
+extension TierPlan {
+  /// Name of the one source in status and log.
+  static let companionSource = "relay"
+  /// Name of the one cluster: everybody on this host.
+  static let companionCluster = "local"
+
+  public init(_ configuration: CompanionConfiguration, host: HostFacts) {
+    let node = configuration.node ?? host.name
+    let upstream = UpstreamPlan(
+      endpoints: configuration.relayAddresses.map { Endpoint(host: $0.host, port: $0.port) },
+      peer: configuration.relayID, dialect: .delta, types: GlobList([GlobPattern("*/*")]))
+    self.init(
+      node: node, origin: node, identity: .files(FileIdentity(configuration.identity, host: host)),
+      sources: [SourcePlan(name: TierPlan.companionSource, kind: .upstream(upstream))])
+    listeners = .loopback(
+      granted: .whole(cluster: TierPlan.companionCluster), host: SPIFFEID(configuration.relayID.trustDomain))
+  }
+}
+
+extension PolicyRules {
+  /// Everything, for every identity that this host could have: so `dump` and `explain` answer for it, too.
+  public init(_ configuration: CompanionConfiguration) {
+    self = .everything(
+      for: TierPlan.companionCluster,
+      identities: configuration.identity.bundles.map { SPIFFEPattern(below: $0.trustDomain) },
+      origin: .start(of: configuration.file))
+  }
+}
