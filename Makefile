@@ -36,8 +36,8 @@ test: ## install what is missing, then every test there is
 demo: ## three tiers, two clusters, a change and a removal, narrated; needs nothing installed
 	@scripts/demo
 
-sim: build ## replay or explore simulations: make sim SEED=42
-	MESHRELAY_SEED=$(SEED) $(SWIFT_TEST) --filter SimulationTests
+sim: build ## replay one simulation or run many: make sim SEED=42, make sim SEEDS=200
+	MESHRELAY_SEED=$(SEED) MESHRELAY_SEEDS=$(SEEDS) $(SWIFT_TEST) --filter SimulationTests
 
 fuzz: ## fuzz one target for a while: make fuzz TARGET=HTTP2 SECONDS=60
 	@Fuzz/run "$(TARGET)" "$(or $(SECONDS),60)"

@@ -55,6 +55,23 @@ def test_a_lost_upstream_is_reported_and_found_again(tiers):
     assert tiers.edge.metric("meshrelay_source_up", source="upstream") == 1
 
 
+@pytest.mark.parametrize("then, code", [("alarm", 200), ("unready", 503)])
+def test_staleness_can_end_readiness_and_never_the_service(folder, then, code):
+    tiers = build_tiers(folder)
+    tiers.edge.configuration["staleAfter"] = {"after": "1s", "then": then}
+    tiers.edge.write_configuration()
+    start_all(tiers)
+    tiers.region.kill()
+    time.sleep(2)
+    assert tiers.edge.get("/readyz")[0] == code
+    assert tiers.edge.metric("meshrelay_staleness_seconds") >= 1
+    with tiers.client("all") as client:
+        client.subscribe(TYPE_URL)
+        assert set(client.sync(TYPE_URL)) == AT_START
+    tiers.region.start()
+    tiers.edge.wait_ready()
+
+
 def test_nothing_is_answered_before_it_is_complete(folder):
     tiers = build_tiers(folder)
     tiers.edge.start(ready=False)
@@ -109,8 +126,9 @@ def test_two_sources_merge_and_the_earlier_one_wins(folder):
         resources = client.sync(TYPE_URL, timeout=20)
         assert set(resources) == AT_START | {"shop/own"}
         assert bodies.decode_any(resources["shop/catalogue"].body).hosts[0] == "local.example.org"
-    conflict = [line for line in tiers.edge.log.splitlines() if "shop/catalogue" in line and "winner=local" in line]
-    assert conflict, tiers.edge.log
+    eventually(
+        lambda: [line for line in tiers.edge.log.splitlines() if "shop/catalogue" in line], lambda lines: any(
+            "winner=local" in line for line in lines), 5, "the conflict is reported")
 
 
 def test_failover_to_the_second_address(folder):
