@@ -128,9 +128,12 @@ class Relay:
         self._wait_for("/readyz", timeout)
 
     def wait_alive(self, timeout=10):
-        """Returns when /healthz says 200 and the listener accepts; the relay may still have nothing to serve."""
+        """Returns when /healthz says 200 and handshakes succeed; the relay may still have nothing to serve."""
         self._wait_for("/healthz", timeout)
-        socket.create_connection(("127.0.0.1", self.port), timeout).close()
+        # Until its identity is read a relay turns every connection away.
+        eventually(
+            lambda: self.status["identity"], lambda identity: identity and identity.get("spiffeID"), timeout,
+            f"the identity of {self.name}")
 
     def _wait_for(self, path, timeout):
         def answer():
