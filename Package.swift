@@ -171,6 +171,13 @@ let package = Package(
     tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),
     tests("Metrics", ["Metrics", "Primitives"]),
     tests("Ring", ["Primitives", "Ring"]),
+    tests(
+      "Downstream",
+      [
+        "Downstream", "GRPC", "Gates", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE", "Snapshots",
+        "TLS", "TestCertificates", "Transport", "Trust", "XDS",
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ]),
     tests("Transport", ["GRPC", "HTTP2", "Primitives", "Ring", "TLS", "TestCertificates", "Transport"]),
   ]
 )
