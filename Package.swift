@@ -53,6 +53,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
     .package(url: "https://github.com/jpsim/Yams.git", exact: "6.2.2"),
     .package(url: "https://github.com/apple/swift-protobuf.git", exact: "1.39.0"),
+    .package(url: "https://github.com/groue/GRDB.swift.git", exact: "7.10.0"),
   ],
   targets: [
     // 0 ground
@@ -104,6 +105,7 @@ let package = Package(
       ]),
     room("Origins", ["CLinux", "Documents", "Manifests", "Primitives", "Ring", "Snapshots"]),
     room("Identity", ["Primitives", "SPIFFE", "Trust"]),
+    room("Store", ["Primitives", "Snapshots", .product(name: "GRDB", package: "GRDB.swift")]),
     room(
       "AdminServer",
       [
@@ -160,6 +162,7 @@ let package = Package(
     tests("GRPC", ["GRPC", "HTTP2", "Primitives"]),
     tests("SPIFFE", ["Primitives", "SPIFFE"]),
     tests("Trust", ["Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"]),
+    tests("Store", ["Primitives", "Snapshots", "Store"]),
     tests("Identity", ["Identity", "Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"]),
     tests("Documents", ["Documents", "Primitives"]),
     tests("Manifests", ["Documents", "Manifests", "Primitives", "Snapshots"]),

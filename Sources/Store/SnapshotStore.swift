@@ -1,0 +1,179 @@
+// The store: what a relay must know again after a restart, on disk.
+//
+// One object, used from one serial worker; the lock only makes sharing it lawful. It follows the published
+// snapshot: `save` finds out itself what differs from what it wrote last, so snapshots may be skipped and a
+// write that failed needs no making up for. What does not prove to be what was written is set aside, and
+// never served. Stands beside Identity and Origins; knows nothing of threads, policy or clients.
+
+internal import GRDB
+public import Primitives
+public import Snapshots
+internal import Synchronization
+
+/// The last good snapshot, the versions before it, creation times, and the last good configuration and policy.
+public final class SnapshotStore: Sendable {
+  private struct State: Sendable {
+    var database: DatabaseQueue?
+    /// What the file holds, when that is known.
+    var written: WrittenState?
+    /// The content was read, or found missing or unusable, once: it may be replaced by less.
+    var wasRead = false
+  }
+
+  private let folder: StoreFolder
+  private let limits: HistoryLimits
+  private let state = Mutex(State())
+
+  /// A store in `folder`, which is made (for our user alone) when it is missing. Touches nothing yet.
+  public init(folder: String, history: HistoryLimits = HistoryLimits()) {
+    self.folder = StoreFolder(path: folder)
+    limits = history
+  }
+
+  /// What was saved last, proven; nil when nothing was. On `.setAside` there is nothing either, and later
+  /// calls work on an empty store. `now` names a store that is set aside.
+  public func restore(now: Timestamp) throws(StoreError) -> Restored? {
+    try use(now) { state, database in
+      state.written = nil
+      let restored = try database.read { try StoreReading($0).restored() }
+      state.written = WrittenState(restored)
+      state.wasRead = true
+      return restored
+    }
+  }
+
+  /// Makes `snapshot` the last good one, in one transaction that writes what changed since the last save.
+  ///
+  /// Bodies removed by policy are erased, from the past too; others stay as long as the past is kept. An
+  /// error leaves the previous snapshot whole. Returns the damaged store that was replaced, if there was one.
+  @discardableResult
+  public func save(
+    _ snapshot: Snapshot, sources: [SourceMark], now: Timestamp
+  ) throws(StoreError) -> SetAside? {
+    do {
+      try write(snapshot, sources: sources, now: now)
+      settle()
+      return nil
+    } catch .setAside(let finding) {
+      try write(snapshot, sources: sources, now: now)
+      settle()
+      return finding
+    }
+  }
+
+  /// Keeps files that were found good, in place of those kept before.
+  public func keep(_ files: [KeptFile], as role: KeptRole, now: Timestamp) throws(StoreError) {
+    try use(now) { _, database in
+      try database.write { try StoreWriting($0).keep(files, as: role) }
+    }
+    settle()
+  }
+
+  /// The files kept last; nil when none were.
+  public func kept(_ role: KeptRole, now: Timestamp) throws(StoreError) -> [KeptFile]? {
+    try use(now) { _, database in try database.read { try StoreReading($0).kept(role) } }
+  }
+
+  /// The kept versions, newest first; the first is the last good snapshot.
+  public func history(now: Timestamp) throws(StoreError) -> [StoredVersion] {
+    try use(now) { _, database in try database.read { try StoreReading($0).history() } }
+  }
+
+  /// A kept version by its hash or the beginning of it, the newest of those with equal content.
+  public func snapshot(version prefix: String, now: Timestamp) throws(StoreError) -> StoredSnapshot {
+    try use(now) { _, database in try database.read { try StoreReading($0).snapshot(prefix) } }
+  }
+
+  /// Closes the file, so that it can be opened again. The next call opens it again by itself.
+  public func close() {
+    state.withLock { state in
+      SnapshotStore.settle(state.database)
+      try? state.database?.close()
+      state.database = nil
+      state.written = nil
+    }
+  }
+
+  /// `save` without the tidying up: what is durable once this returns is what a crash leaves.
+  func write(_ snapshot: Snapshot, sources: [SourceMark], now: Timestamp) throws(StoreError) {
+    try use(now) { state, database in
+      let before = try state.written ?? WrittenState(database.read { try StoreReading($0).restored() })
+      // An earlier read failed, so what is served may lack types that the file still has.
+      guard state.wasRead || snapshot.isComplete || before.isEmpty else {
+        state.written = before
+        throw StoreError.unread(path: self.folder.file)
+      }
+      state.written = nil
+      let step = SaveStep(from: before, to: snapshot, sources: sources, savedAt: now)
+      if !step.isEmpty {
+        do {
+          try database.write { try StoreWriting($0).save(step, self.limits) }
+        } catch {
+          // Rolled back: the file is what it was.
+          state.written = before
+          throw error
+        }
+      }
+      state.written = step.result
+      state.wasRead = true
+    }
+  }
+
+  /// Moves what was written into the main file, so that it is whole alone: it can then be read on a disk that
+  /// takes no writes any more. Failing is harmless, the log has it all.
+  private func settle() { state.withLock { SnapshotStore.settle($0.database) } }
+
+  private static func settle(_ database: DatabaseQueue?) {
+    _ = try? database?.inDatabase { try $0.checkpoint(.truncate) }
+  }
+
+  /// Opens the file if it is not, runs `body`, and deals with what goes wrong.
+  private func use<Result: Sendable>(
+    _ now: Timestamp, _ body: (inout State, DatabaseQueue) throws -> Result
+  ) throws(StoreError) -> Result {
+    let outcome = state.withLock { state -> Swift.Result<Result, StoreError> in
+      do {
+        if let open = state.database { return .success(try body(&state, open)) }
+        let database = try self.open()
+        // One that only reads is not kept: the disk may take writes again.
+        if !database.configuration.readonly { state.database = database }
+        defer {
+          if database.configuration.readonly {
+            state.written = nil
+            try? database.close()
+          }
+        }
+        return .success(try body(&state, database))
+      } catch {
+        return .failure(self.judge(error, &state, now))
+      }
+    }
+    return try outcome.get()
+  }
+
+  private func open() throws -> DatabaseQueue {
+    do {
+      try folder.prepare()
+      return try StoreDatabase.connect(folder.file)
+    } catch StoreError.readOnly where folder.byteCount() ?? 0 > 0 && folder.byteCount("-wal") ?? 0 == 0 {
+      return try StoreDatabase.connectReading(folder.file)
+    }
+  }
+
+  private func judge(_ error: any Error, _ state: inout State, _ now: Timestamp) -> StoreError {
+    switch StoreDatabase.verdict(on: error, folder) {
+    case .error(let error): return error
+    case .unusable(let reason):
+      try? state.database?.close()
+      state.database = nil
+      state.written = nil
+      state.wasRead = true
+      do {
+        let moved = try folder.setAside(at: now)
+        return .setAside(SetAside(reason: reason, path: folder.file, movedTo: moved))
+      } catch {
+        return error
+      }
+    }
+  }
+}

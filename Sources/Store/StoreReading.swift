@@ -1,0 +1,243 @@
+// Reading, and proving that what is read is what was written: every element against its address, every
+// collection through the version of the snapshot it belongs to, everything else against its seal.
+
+internal import Foundation
+internal import GRDB
+internal import Primitives
+internal import Snapshots
+
+/// One kept version as its row says.
+struct SnapshotRow {
+  var number: Int64
+  var version: Version
+  /// As a control plane's identifier is written.
+  var position: String
+  var isComplete: Bool
+  var resources: Int64
+  /// Milliseconds since 1970.
+  var saved: Int64
+  var isCut: Bool
+
+  var seal: Data {
+    var content = SealedContent()
+    content.append(number)
+    content.append(version.bytes)
+    content.append(position)
+    content.append(isComplete ? 1 : 0)
+    content.append(resources)
+    content.append(saved)
+    content.append(isCut ? 1 : 0)
+    return content.seal
+  }
+
+  /// The rows that `condition` selects, newest first, each proven.
+  static func fetchAll(
+    _ database: Database, _ condition: String = "", _ arguments: StatementArguments = []
+  ) throws -> [SnapshotRow] {
+    let sql =
+      "SELECT number, version, position, complete, resources, saved, cut, seal FROM snapshot "
+      + condition + " ORDER BY number DESC"
+    return try Row.fetchAll(database, sql: sql, arguments: arguments).map { row in
+      let digits = try row.decode(Data.self, atIndex: 1)
+      guard let version = Version(parsing: Hex.encode(digits)) else { throw Damage("a version") }
+      let found = SnapshotRow(
+        number: try row.decode(Int64.self, atIndex: 0), version: version,
+        position: try row.decode(String.self, atIndex: 2), isComplete: try row.decode(Bool.self, atIndex: 3),
+        resources: try row.decode(Int64.self, atIndex: 4), saved: try row.decode(Int64.self, atIndex: 5),
+        isCut: try row.decode(Bool.self, atIndex: 6))
+      guard try row.decode(Data.self, atIndex: 7) == found.seal else { throw Damage("a kept version") }
+      return found
+    }
+  }
+
+  func entry() throws -> StoredVersion {
+    guard let place = ControlPlane(json: position)?.position, let count = Int(exactly: resources) else {
+      throw Damage("the position of a kept version")
+    }
+    return StoredVersion(
+      version: version, position: place, savedAt: Timestamp(milliseconds: saved), resources: count,
+      isCut: isCut)
+  }
+}
+
+/// Reads within an access or transaction of its caller.
+struct StoreReading {
+  private let database: Database
+
+  init(_ database: Database) { self.database = database }
+
+  /// The last good snapshot; nil in an empty store.
+  func restored() throws -> Restored? {
+    let head = try SnapshotRow.fetchAll(database, "WHERE number = (SELECT max(number) FROM snapshot)").first
+    let types = try typeNames()
+    let ready = try readyTypes()
+    try check("types", StoreReading.sealed(ready), isEmpty: ready.isEmpty)
+    guard let head else {
+      guard ready.isEmpty else { throw Damage("the kept versions") }
+      return nil
+    }
+    var found = try collections(at: head.number, types)
+    guard ready.isSuperset(of: found.keys) else { throw Damage("the types") }
+    for type in ready where found[type] == nil { found[type] = .empty }
+    let entry = try prove(head, found)
+    guard !entry.isCut else { throw Damage("the last kept version") }
+    return Restored(
+      number: head.number, collections: found, position: entry.position, isComplete: head.isComplete,
+      version: head.version, savedAt: entry.savedAt, sources: try sources(), departed: try departed(types))
+  }
+
+  /// The kept versions, newest first.
+  func history() throws -> [StoredVersion] {
+    try SnapshotRow.fetchAll(database).map { try $0.entry() }
+  }
+
+  func snapshot(_ prefix: String) throws -> StoredSnapshot {
+    let found = try SnapshotRow.fetchAll(database).filter { $0.version.description.hasPrefix(prefix) }
+    guard let newest = found.first else { throw StoreError.noSuchVersion(prefix) }
+    guard found.allSatisfy({ $0.version == newest.version }) else {
+      throw StoreError.ambiguousVersion(prefix)
+    }
+    let content = try collections(at: newest.number, typeNames())
+    return StoredSnapshot(entry: try prove(newest, content), collections: content)
+  }
+
+  func kept(_ role: KeptRole) throws -> [KeptFile]? {
+    let rows = try Row.fetchAll(
+      database, sql: "SELECT path, content FROM kept WHERE role = ? ORDER BY place",
+      arguments: [role.rawValue])
+    let files = try rows.map { row in
+      KeptFile(
+        path: try row.decode(String.self, atIndex: 0), content: [UInt8](try row.decode(Data.self, atIndex: 1))
+      )
+    }
+    try check(role.rawValue, StoreReading.sealed(files), isEmpty: files.isEmpty)
+    return files.isEmpty ? nil : files
+  }
+
+  func readyTypes() throws -> Set<TypeName> {
+    let rows = try Row.fetchAll(database, sql: "SELECT grp, kind FROM type WHERE ready <> 0")
+    return Set(try rows.map { try StoreReading.typeName($0, at: 0) })
+  }
+
+  // MARK: parts
+
+  private static func typeName(_ row: Row, at index: Int) throws -> TypeName {
+    TypeName(
+      group: try row.decode(String.self, atIndex: index),
+      kind: try row.decode(String.self, atIndex: index + 1))
+  }
+
+  private func typeNames() throws -> [Int64: TypeName] {
+    let rows = try Row.fetchAll(database, sql: "SELECT id, grp, kind FROM type")
+    return Dictionary(
+      uniqueKeysWithValues: try rows.map {
+        (try $0.decode(Int64.self, atIndex: 0), try StoreReading.typeName($0, at: 1))
+      })
+  }
+
+  /// What a version holds, each element proven.
+  private func collections(
+    at number: Int64, _ types: [Int64: TypeName]
+  ) throws -> [TypeName: Collection] {
+    var resources: [TypeName: [Resource]] = [:]
+    let rows = try Row.fetchCursor(
+      database,
+      sql: """
+        SELECT entry.type, entry.name, element.address, element.source, element.bytes
+        FROM entry JOIN element ON element.id = entry.element
+        WHERE entry.since <= ?1 AND entry.until > ?1 ORDER BY entry.type, entry.name
+        """, arguments: [number])
+    while let row = try rows.next() {
+      guard let type = types[try row.decode(Int64.self, atIndex: 0)] else { throw Damage("a type") }
+      let resource = try element(row, type)
+      let name = try row.decode(String.self, atIndex: 1)
+      guard resource.wireName == name else { throw Damage("the name of \(name)") }
+      resources[type, default: []].append(resource)
+    }
+    return resources.mapValues { Collection($0) }
+  }
+
+  private func element(_ row: Row, _ type: TypeName) throws -> Resource {
+    let source = try row.decode(String.self, atIndex: 3)
+    let encoded = [UInt8](try row.decode(Data.self, atIndex: 4))
+    let address = SealedContent.address(of: encoded, type: type, source: source)
+    guard try row.decode(Data.self, atIndex: 2) == address else { throw Damage("an element of \(type)") }
+    do {
+      return try Admission.readmit(type: type, encoded: encoded, source: source)
+    } catch {
+      throw Damage("an element of \(type): \(error.what)")
+    }
+  }
+
+  /// What a row says against the content it stands for.
+  private func prove(_ row: SnapshotRow, _ content: [TypeName: Collection]) throws -> StoredVersion {
+    let entry = try row.entry()
+    let snapshot = Snapshot(
+      collections: content, pending: [], isComplete: row.isComplete, position: entry.position)
+    // Of a version that was cut less is left than its hash covers; its elements are proven one by one.
+    guard entry.isCut || (snapshot.version == row.version && snapshot.count == entry.resources) else {
+      throw Damage("the content of version \(row.version)")
+    }
+    return entry
+  }
+
+  private func sources() throws -> [SourceMark] {
+    let rows = try Row.fetchAll(database, sql: "SELECT name, complete, position FROM source ORDER BY name")
+    let marks = try rows.map { row in
+      let text = try row.decode(String?.self, atIndex: 2)
+      let position = text.flatMap { ControlPlane(json: $0)?.position }
+      guard (text == nil) == (position == nil) else { throw Damage("the position of a source") }
+      return SourceMark(
+        name: try row.decode(String.self, atIndex: 0), isComplete: try row.decode(Bool.self, atIndex: 1),
+        position: position)
+    }
+    try check("sources", StoreReading.sealed(marks), isEmpty: marks.isEmpty)
+    return marks
+  }
+
+  private func departed(_ types: [Int64: TypeName]) throws -> [TypeName: [String: Timestamp]] {
+    var result: [TypeName: [String: Timestamp]] = [:]
+    let rows = try Row.fetchCursor(database, sql: "SELECT type, name, seconds, nanoseconds FROM departed")
+    while let row = try rows.next() {
+      guard let type = types[try row.decode(Int64.self, atIndex: 0)] else {
+        throw Damage("a departed object")
+      }
+      result[type, default: [:]][try row.decode(String.self, atIndex: 1)] = Timestamp(
+        seconds: try row.decode(Int64.self, atIndex: 2), nanoseconds: try row.decode(Int32.self, atIndex: 3))
+    }
+    return result
+  }
+
+  // MARK: seals
+
+  /// Compares with the seal of this name; there need be none over nothing.
+  private func check(_ name: String, _ seal: Data, isEmpty: Bool) throws {
+    let kept = try Data.fetchOne(database, sql: "SELECT value FROM seal WHERE name = ?", arguments: [name])
+    guard kept == seal || (kept == nil && isEmpty) else { throw Damage("the seal of \(name)") }
+  }
+
+  static func sealed(_ types: Set<TypeName>) -> Data {
+    var content = SealedContent()
+    for type in types.sorted() { content.append(type) }
+    return content.seal
+  }
+
+  static func sealed(_ sources: [SourceMark]) -> Data {
+    var content = SealedContent()
+    for source in sources {
+      content.append(source.name)
+      content.append(source.isComplete ? 1 : 0)
+      content.append(source.position.map { ControlPlane(node: "", position: $0, removals: nil).json } ?? "")
+    }
+    return content.seal
+  }
+
+  static func sealed(_ files: [KeptFile]) -> Data {
+    var content = SealedContent()
+    for file in files {
+      content.append(file.path)
+      content.append(file.content)
+    }
+    return content.seal
+  }
+}
