@@ -6,7 +6,7 @@ public import Snapshots
 /// Whether responses carry whole sets or changes.
 public enum ADSDialect: String, Sendable {
   /// StreamAggregatedResources: every response is the whole set of a type.
-  case stateOfTheWorld
+  case stateOfTheWorld = "sotw"
   /// DeltaAggregatedResources: responses carry what changed.
   case delta
 

@@ -46,6 +46,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Relay:
+    COMMAND = "serve"
     _running = []
 
     def __init__(self, folder, name, trust, *, sources, policy, port=None, **settings):
@@ -112,7 +113,7 @@ class Relay:
         log = open(self.folder / "log", "ab")
         with log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", PROGRAM, "serve", "--config",
+                ["setpriv", "--pdeathsig", "KILL", PROGRAM, self.COMMAND, "--config",
                  str(self.configuration_path), *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         if self not in Relay._running:

@@ -1,0 +1,207 @@
+"""A stock istiod, which can present no certificate, follows the edge through `meshrelay connect`.
+
+Method: a double of istiod's own client, written from what its code does, is the witness: it takes away
+whatever a response lacks, so an answer that is empty or partial by accident shows as a deletion.
+"""
+
+import json
+import time
+
+import pytest
+from harness import bodies
+from harness.companion import MESH_CONFIG, Companion, Istiod
+from harness.relay import Relay, run
+from harness.tiers import build_tiers, start_all
+from harness.trust import TrustDomain
+from harness.waiting import eventually
+from test_03_changes import AT_START, TYPE_URL, host_of, virtual_service
+
+
+def names_of(manifests):
+    """{kind: names} of a folder."""
+    names = {}
+    for kind, name in bodies.read_manifests(manifests):
+        names.setdefault(kind, set()).add(name)
+    return names
+
+
+def companion_of(tiers, **settings):
+    return Companion(tiers.folder, tiers.trust, tiers.identity("all"), [tiers.edge], **settings)
+
+
+def wait_until_ready(istiod, timeout=15):
+    eventually(lambda: set(istiod.TYPES[1:]) - istiod.synced, lambda missing: not missing, timeout, "istiod's types")
+
+
+def wait_for_names(istiod, names, timeout=10):
+    eventually(
+        lambda: istiod.names.get("VirtualService", set()), lambda held: held == names, timeout,
+        "VirtualServices at istiod")
+
+
+def deletions(istiod):
+    return [event for event in istiod.events if event[0] == "delete"]
+
+
+def stays_as_it_is(istiod, seconds):
+    """Fails when istiod hears or loses anything within the time."""
+    before = istiod.responses
+    time.sleep(seconds)
+    assert istiod.responses == before, istiod.events[-10:]
+    assert istiod.ended == [], "its stream is kept"
+
+
+@pytest.mark.parametrize("io", ["epoll", "io_uring"])
+def test_istiod_becomes_ready_and_converges(tiers, io):
+    companion = companion_of(tiers).start(arguments=["--io", io])
+    with Istiod(companion.address) as istiod:
+        wait_until_ready(istiod)
+        assert istiod.names == names_of(tiers.manifests)
+
+        (tiers.manifests / "new.yaml").write_text(virtual_service("fresh", "one.example.org"))
+        wait_for_names(istiod, AT_START | {"shop/fresh"})
+        (tiers.manifests / "new.yaml").write_text(virtual_service("fresh", "two.example.org"))
+        eventually(
+            lambda: host_of(istiod.held[TYPE_URL]["shop/fresh"]), lambda host: host == "two.example.org", 10,
+            "the changed VirtualService")
+        (tiers.manifests / "new.yaml").unlink()
+        wait_for_names(istiod, AT_START)
+
+        assert deletions(istiod) == [("delete", TYPE_URL, "shop/fresh")]
+        assert istiod.ended == [], "one stream for all of it"
+        # Nobody provides a MeshConfig: it is answered empty, once, and that is acknowledged.
+        assert istiod.acknowledged.count(MESH_CONFIG) == 1
+        shows_its_client_as_itself(companion, io)
+
+
+def shows_its_client_as_itself(companion, io):
+    status = companion.status
+    assert status["ready"] and status["io"] == io
+    [client] = status["clients"]
+    assert client["spiffeID"] == companion.svid.uri == status["identity"]["spiffeID"]
+    assert client["cluster"] == "local" and client["protocol"] == "sotw"
+    assert client["address"].startswith("127.0.0.1:")
+    assert len(client["types"]) == len(Istiod.TYPES)
+    eventually(
+        lambda: companion.status["clients"][0]["types"][TYPE_URL],
+        lambda type_: type_["acked"] == type_["sent"] is not None, 5, "what istiod acknowledged")
+    [source] = status["sources"]
+    assert (source["name"], source["state"]) == ("relay", "synced")
+    dump = run("dump", "--admin", f"unix://{companion.admin_path}", "--as", companion.svid.uri)
+    assert dump.returncode == 0, dump.stderr
+    assert {entry["type"] for entry in json.loads(dump.stdout)}
+
+
+def test_it_serves_what_its_identity_is_granted_and_no_more(tiers):
+    companion = Companion(tiers.folder, tiers.trust, tiers.identity("shop"), [tiers.edge]).start()
+    with Istiod(companion.address) as istiod:
+        wait_until_ready(istiod)
+        held = {name for names in istiod.names.values() for name in names}
+        assert held and all(name.startswith("shop/") for name in held), held
+        assert "WasmPlugin" not in istiod.names, "the edge denies it"
+
+
+def test_an_outage_of_every_relay_is_silence(tiers):
+    companion = companion_of(tiers).start()
+    with Istiod(companion.address) as istiod:
+        wait_until_ready(istiod)
+        tiers.edge.kill()
+        eventually(lambda: companion.status["sources"][0]["state"], lambda s: s == "stale", 10, "the source")
+        (tiers.manifests / "new.yaml").write_text(virtual_service("meanwhile"))
+        stays_as_it_is(istiod, 2)
+        assert companion.get("/readyz")[0] == 200
+
+        tiers.edge.start()
+        wait_for_names(istiod, AT_START | {"shop/meanwhile"}, timeout=20)
+        assert deletions(istiod) == [] and istiod.ended == []
+
+
+def test_nothing_is_answered_while_no_relay_was_reached(folder):
+    tiers = build_tiers(folder)
+    companion = companion_of(tiers).start(ready=False)
+    with Istiod(companion.address) as istiod:
+        stays_as_it_is(istiod, 2)
+        assert companion.get("/readyz")[0] == 503 and not istiod.is_ready
+        start_all(tiers)
+        wait_until_ready(istiod, timeout=20)
+        assert istiod.names == names_of(tiers.manifests)
+        assert istiod.ended == [] and deletions(istiod) == []
+
+
+def test_nothing_is_answered_while_there_is_no_identity(tiers):
+    svid = tiers.identity("all")
+    certificate = svid.certificate.read_bytes()
+    svid.certificate.unlink()
+    companion = Companion(tiers.folder, tiers.trust, svid, [tiers.edge]).start(ready=False)
+    with Istiod(companion.address) as istiod:
+        stays_as_it_is(istiod, 1.5)
+        svid.certificate.write_bytes(certificate)
+        wait_until_ready(istiod)
+        assert istiod.names == names_of(tiers.manifests) and istiod.ended == []
+
+
+def test_it_never_goes_back_to_a_lagging_relay(folder):
+    trust = TrustDomain(folder / "trust")
+    everybody = {"clusters": [{"name": "all", "identities": ["spiffe://example.org/*"], "allow": [{}]}]}
+
+    def replica(name, *services):
+        manifests = folder / f"manifests-{name}"
+        manifests.mkdir()
+        for service in services:
+            (manifests / f"{service}.yaml").write_text(virtual_service(service))
+        source = {"name": "files", "directory": {"path": str(manifests)}}
+        return Relay(folder, name, trust, sources=[source], policy=everybody, origin="mesh-test").start(), manifests
+
+    lagging, lagging_manifests = replica("lagging", "old")
+    ahead, _ = replica("ahead", "old", "new")
+    companion = Companion(
+        folder, trust, trust.issue("cluster/a/istiod"), [ahead, lagging],
+        spiffe_id="spiffe://example.org/relay/*").start()
+    with Istiod(companion.address) as istiod:
+        wait_until_ready(istiod)
+        wait_for_names(istiod, {"shop/old", "shop/new"})
+        ahead.kill()
+        eventually(
+            lambda: companion.log, lambda log: "source is behind" in log, 15, "the word that the other one lags")
+        stays_as_it_is(istiod, 2)
+
+        (lagging_manifests / "newer.yaml").write_text(virtual_service("newer"))
+        wait_for_names(istiod, {"shop/old", "shop/newer"}, timeout=30)
+        assert istiod.ended == []
+
+
+@pytest.mark.parametrize("listen, problem", [
+    ("0.0.0.0:15051", "which other hosts can reach"),
+    ("127.0.0.1:15010", "which istiod itself uses"),
+])
+def test_it_opens_no_other_address(folder, listen, problem):
+    tiers = build_tiers(folder)
+    companion = companion_of(tiers, listen=listen)
+    checked = run("check", "--config", companion.configuration_path)
+    assert checked.returncode == 1 and problem in checked.stdout, checked
+    started = run("connect", "--config", companion.configuration_path)
+    assert started.returncode == 78 and problem in started.stderr, started
+
+
+def test_check_accepts_its_file(folder):
+    companion = companion_of(build_tiers(folder))
+    checked = run("check", "--config", companion.configuration_path)
+    assert checked.returncode == 0, checked
+    companion.configuration["policy"] = "policy.yaml"
+    companion.write_configuration()
+    checked = run("check", "--config", companion.configuration_path)
+    assert checked.returncode == 1 and "policy" in checked.stdout, "it has no policy of its own"
+
+
+def test_a_reload_follows_another_relay(tiers):
+    companion = companion_of(tiers).start()
+    with Istiod(companion.address) as istiod:
+        wait_until_ready(istiod)
+        companion.configuration["relay"] = {
+            "addresses": [tiers.region.address], "spiffeID": tiers.region.svid.uri}
+        companion.write_configuration()
+        companion.reload()
+        tiers.edge.kill()
+        (tiers.manifests / "new.yaml").write_text(virtual_service("fresh"))
+        wait_for_names(istiod, AT_START | {"shop/fresh"}, timeout=20)
+        assert istiod.ended == [] and deletions(istiod) == []
