@@ -16,18 +16,21 @@ public struct SourceUpdate: Sendable {
   public var kind: Kind
   /// Objects set aside on the way.
   public var rejected: [Rejection]
+  /// The source said everything of the type: `rejected` is all that is set aside of it.
+  public var isWhole: Bool
   /// Where the upstream's snapshot stands; nil for sources that are themselves the truth.
   public var position: Position?
   /// Why things are removed, as the upstream says.
   public var removals: RemovalCause
 
   public init(
-    source: String, kind: Kind, rejected: [Rejection] = [], position: Position? = nil,
-    removals: RemovalCause = .source
+    source: String, kind: Kind, rejected: [Rejection] = [], isWhole: Bool = false,
+    position: Position? = nil, removals: RemovalCause = .source
   ) {
     self.source = source
     self.kind = kind
     self.rejected = rejected
+    self.isWhole = isWhole
     self.position = position
     self.removals = removals
   }

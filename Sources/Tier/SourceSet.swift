@@ -207,14 +207,15 @@ final class SourceSet: SubscriptionOwner {
     }
     let rest = rejections.count - SourceSet.toldAtOnce
     if rest > 0 {
-      report(TierEvent(.warning, "more set aside; see status", [.init("source", source), .init("count", String(rest))]))
+      report(
+        TierEvent(
+          .warning, "more set aside; see status", [.init("source", source), .init("count", String(rest))]))
     }
   }
 
   func subscription(_ subscription: Subscription, received updates: [SourceUpdate]) {
     change(subscription.settings.source) { entry in
-      tell(of: updates.flatMap(\.rejected), source: entry.name)
-      for update in updates { entry.take(update) }
+      tell(of: updates.flatMap { entry.take($0) }, source: entry.name)
     }
     deliver(updates)
   }
@@ -253,7 +254,9 @@ final class SourceSet: SubscriptionOwner {
           [.init("source", entry.name)] + (error.map { [.init("reason", $0)] } ?? [])))
     } else if let error, error != entry.lastError {
       report(
-        TierEvent(.warning, "source is still \(state.rawValue)", [.init("source", entry.name), .init("reason", error)]))
+        TierEvent(
+          .warning, "source is still \(state.rawValue)",
+          [.init("source", entry.name), .init("reason", error)]))
     }
     entry.state = state
     entry.lastError = error
@@ -261,14 +264,29 @@ final class SourceSet: SubscriptionOwner {
 }
 
 extension SourceSet.Entry {
-  /// An upstream says anew what it set aside of a type whenever it says something of that type.
-  fileprivate mutating func take(_ update: SourceUpdate) {
+  /// Most set-aside objects remembered of one type of an upstream. Reason: 200 bytes each; an upstream can
+  /// name new ones without end.
+  private static let rejectedMost = 10_000
+
+  /// What an upstream set aside stays set aside until it says something else of the same object. Returns
+  /// what was not known before.
+  fileprivate mutating func take(_ update: SourceUpdate) -> [Rejection] {
+    let type: TypeName
+    var kept: [Rejection]
     switch update.kind {
-    case .replace(let type, _): rejectedByType[type] = update.rejected
-    case .change(let type, _, _): rejectedByType[type, default: []] += update.rejected
-    case .complete: return
+    case .replace(let replaced, _): (type, kept) = (replaced, [])
+    case .change(let changed, let upserts, let removals):
+      let said = Set(
+        (upserts.map(\.wireName) + removals).map { "\(changed) \($0)" } + update.rejected.map(\.resource))
+      type = changed
+      kept = update.isWhole ? [] : rejectedByType[type, default: []].filter { !said.contains($0.resource) }
+    case .complete: return []
     }
+    let known = rejectedByType[type, default: []]
+    kept += update.rejected
+    rejectedByType[type] = Array(kept.suffix(Self.rejectedMost))
     rejected = rejectedByType.sorted { $0.key < $1.key }.flatMap(\.value)
+    return update.rejected.filter { !known.contains($0) }
   }
 }
 

@@ -74,7 +74,14 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
     case waiting(TimerID)
   }
 
-  private enum Tag: Int { case again, patience }
+  private enum Tag: Int { case again, patience, progress, trust }
+
+  /// How long an upstream may accept a stream and answer nothing before the next address is tried. Reason:
+  /// twice what silent types are given; with one address there is nobody else to ask.
+  private static let progressMost = ADSSubscriber.patience * 2
+  /// The certificate behind a stream is looked at this often. Reason: an expired one ends its streams within
+  /// 5 s, and the wall clock may be set.
+  private static let trustLookMost: Int64 = 4_000
 
   public let settings: SubscriptionSettings
   public private(set) var health = Health.connecting(lastError: nil)
@@ -93,6 +100,10 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
   private var credentials: Credentials?
   private var hasAnswered = false
   private var patience = TimerID.none
+  private var progress = TimerID.none
+  private var trust = TimerID.none
+  /// What makes the upstream suspect, by type URL, until it answers well for that type.
+  private var suspicions: [String: String] = [:]
   /// The identity that answered, once verified.
   public private(set) var peer: VerifiedPeer?
 
@@ -116,6 +127,7 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
   public func adopt(_ credentials: Credentials) {
     self.credentials = credentials
     if case .idle = state { dial() }
+    judgeAgain()
     // A try that failed may have failed for want of these.
     if case .waiting(let timer) = state {
       loop.cancel(timer)
@@ -125,7 +137,7 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
 
   public func stop() {
     owner = nil
-    loop.cancel(patience)
+    cancelTimers()
     switch state {
     case .idle: break
     case .dialling(let dial): dial.cancel()
@@ -183,6 +195,12 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
       let call = connection.open(path: settings.dialect.path, authority: authority, self)
     else { return }
     state = .opening(dial, connection, call)
+    suspicions = [:]
+    watchTrust()
+    if settings.endpoints.count > 1 {
+      progress = loop.schedule(
+        at: loop.now + Subscription.progressMost, self, tag: Tag.progress.rawValue)
+    }
     connection.batch {
       for request in subscriber.resume(upstream: authority) { call.send(head: request) }
     }
@@ -196,7 +214,10 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
     switch state {
     case .opening(_, let current, _), .following(_, let current, _):
       if current === connection { fail("\(connection.peer): \(reason.description)") }
-    case .idle, .dialling, .waiting: break
+    case .dialling:
+      // Verified, and gone before a call could be opened.
+      fail("\(connection.peer): \(reason.description)")
+    case .idle, .waiting: break
     }
   }
 
@@ -211,7 +232,7 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
     do throws(ADSError) {
       let updates = try subscriber.receive(message, now: loop.now, wallClock: loop.wallClock)
       answered()
-      become(noticed() ?? .following)
+      become(noticed(updates))
       if !updates.isEmpty { owner?.subscription(self, received: updates) }
       sendRequests(call)
       awaitSilentTypes()
@@ -227,31 +248,37 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
       state = .following(dial, connection, call)
     }
     hasAnswered = true
+    loop.cancel(progress)
     failures = 0
     backoff.reset()
   }
 
-  /// What the subscriber noticed that makes the upstream suspect, if anything.
-  private func noticed() -> Health? {
-    var suspicion: Health?
+  /// How the upstream is after a response, by what the subscriber noticed of each type.
+  private func noticed(_ updates: [SourceUpdate]) -> Health {
+    for update in updates {
+      if let type = update.type { suspicions = suspicions.filter { TypeURL(parsing: $0.key)?.type != type } }
+    }
+    var passing: String?
     while let event = subscriber.nextEvent() {
       switch event {
       case .answered: break
       case .refused(let typeURL, let reason):
-        suspicion = .failed(lastError: "a response for \(typeURL) was refused: \(reason)")
+        suspicions[typeURL] = suspicions[typeURL] ?? "a response for \(typeURL) was refused: \(reason)"
       case .turnedEmpty(let typeURL):
-        suspicion = .failed(lastError: "it answers nothing for \(typeURL) after it had answered something; what it had is kept")
-      case .unexpected(let typeURL):
-        suspicion = .failed(lastError: "it answered for \(typeURL), which was not asked for")
+        suspicions[typeURL] =
+          "it answers nothing for \(typeURL) after it had answered something; what it had is kept"
+      case .unexpected(let typeURL): passing = "it answered for \(typeURL), which was not asked for"
       }
     }
-    return suspicion
+    let first = suspicions.min { $0.key < $1.key }?.value
+    return (first ?? passing).map { .failed(lastError: $0) } ?? .following
   }
 
   /// Types that stay silent do not hold up the others for ever.
   private func awaitSilentTypes() {
     loop.cancel(patience)
-    patience = subscriber.nextDeadline().map { loop.schedule(at: $0, self, tag: Tag.patience.rawValue) } ?? .none
+    patience =
+      subscriber.nextDeadline().map { loop.schedule(at: $0, self, tag: Tag.patience.rawValue) } ?? .none
   }
 
   /// Types the upstream has never answered.
@@ -273,11 +300,35 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
     }
   }
 
+  // MARK: trust that ends
+
+  private func watchTrust() {
+    loop.cancel(trust)
+    guard let peer else { return }
+    let left = max(peer.notAfter.milliseconds - loop.wallClock.milliseconds, 0) + 1
+    let wait = Duration.milliseconds(min(left, Subscription.trustLookMost))
+    trust = loop.schedule(at: loop.now + wait, self, tag: Tag.trust.rawValue)
+  }
+
+  /// Bundles or time may have taken away what the handshake found good.
+  private func judgeAgain() {
+    guard let connection = parts.1, let credentials else { return }
+    do throws(VerificationFailure) {
+      peer = try verifyPeer(
+        chain: connection.peerChain, bundles: credentials.bundles, at: loop.wallClock, role: .server
+      ).authorized(as: settings.peer)
+      watchTrust()
+    } catch {
+      fail("\(connection.peer): \(error)")
+    }
+  }
+
   // MARK: failing and trying again
 
   /// The present try is over: the next endpoint at once, or all of them again after a pause.
   private func fail(_ reason: String, as health: Health? = nil) {
     let (dial, connection) = parts
+    cancelTimers()
     become(health ?? (hasAnswered ? .stale(lastError: reason) : .connecting(lastError: reason)))
     failures += 1
     endpoint = (endpoint + 1) % settings.endpoints.count
@@ -302,6 +353,10 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
     }
   }
 
+  private func cancelTimers() {
+    for timer in [patience, progress, trust] { loop.cancel(timer) }
+  }
+
   private func become(_ next: Health) {
     guard next != health else { return }
     health = next
@@ -316,7 +371,24 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
     case .patience?:
       let updates = subscriber.deadlinePassed(now: loop.now)
       if !updates.isEmpty { owner?.subscription(self, received: updates) }
+    case .progress?:
+      if case .opening(_, let connection, _) = state {
+        fail("\(connection.peer): it accepted the stream and has answered nothing")
+      }
+    case .trust?:
+      // Cheap until it matters: the chain is verified once, when its time is over.
+      if let peer, loop.wallClock > peer.notAfter { judgeAgain() } else { watchTrust() }
     case nil: break
+    }
+  }
+}
+
+extension SourceUpdate {
+  /// The type it speaks of.
+  fileprivate var type: TypeName? {
+    switch kind {
+    case .replace(let type, _), .change(let type, _, _): type
+    case .complete: nil
     }
   }
 }

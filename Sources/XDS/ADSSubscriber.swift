@@ -228,7 +228,7 @@ public struct ADSSubscriber {
       SourceUpdate(
         source: settings.source,
         kind: .change(topics[index].url.type, upserts: upserts, removals: removals),
-        rejected: reading.rejected, position: controlPlane?.position,
+        rejected: reading.rejected, isWhole: isWhole, position: controlPlane?.position,
         removals: controlPlane?.removals ?? .source)
     ]
   }
