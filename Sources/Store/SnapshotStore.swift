@@ -154,7 +154,7 @@ public final class SnapshotStore: Sendable {
   private func open() throws -> DatabaseQueue {
     do {
       try folder.prepare()
-      return try StoreDatabase.connect(folder.file)
+      return try StoreDatabase.connect(folder)
     } catch StoreError.readOnly where folder.byteCount() ?? 0 > 0 && folder.byteCount("-wal") ?? 0 == 0 {
       return try StoreDatabase.connectReading(folder.file)
     }

@@ -20,11 +20,13 @@ enum StoreDatabase {
 
   /// Opens the file, which must exist, and makes the tables in an empty one. Throws `Damage`, `NewerFormat`
   /// or what SQLite says.
-  static func connect(_ path: String) throws -> DatabaseQueue {
-    let queue = try DatabaseQueue(path: path, configuration: configuration())
+  static func connect(_ folder: StoreFolder) throws -> DatabaseQueue {
+    let queue = try DatabaseQueue(path: folder.file, configuration: configuration())
     do {
       try queue.inDatabase { database in
         if try isEmpty(database) {
+          // SQLite takes less than a header for an empty file.
+          guard folder.byteCount() == 0 else { throw Damage("cut short") }
           try create(database)
         } else {
           try examine(database)
