@@ -73,9 +73,10 @@ public struct ServeHandle: Sendable {
 }
 
 public final class ControlLoop: TimerHandler {
-  enum Message: Sendable {
-    case published(PublishReport)
-    case admin(AdminRequest, @Sendable (AdminReply) -> Void)
+  /// A question of the admin interface and where its answer goes.
+  struct Question: Sendable {
+    let request: AdminRequest
+    let reply: @Sendable (AdminReply) -> Void
   }
 
   public let loop: EventLoop
@@ -85,7 +86,9 @@ public final class ControlLoop: TimerHandler {
   let me: PathElement
   let version: String
   private let report: (TierEvent) -> Void
-  private let messages: Mailbox<Message>
+  private let asked: Mailbox<Question>
+  /// Never full: there is one job at a time. Apart from `asked`, which others can fill.
+  private let outcomes: Mailbox<PublishReport>
   /// One per serve loop, then our own.
   let shards: [MetricShard]
   let desk: PublishingDesk
@@ -136,7 +139,9 @@ public final class ControlLoop: TimerHandler {
     self.report = report
     answeredAt = [Instant](repeating: loop.now, count: serving.count)
     me = PathElement(instance: instance, node: plan.node)
-    messages = Mailbox(capacity: plan.limits.controlMailbox, wake: loop.waker)
+    asked = Mailbox(capacity: plan.limits.controlMailbox, wake: loop.waker)
+    outcomes = Mailbox(capacity: 4, wake: loop.waker)
+    crossings.sourceTrustDomains.publish(plan.upstreamTrustDomains)
     configStatus = ConfigStatus(state: .current, loadedAt: loop.wallClock)
     policyStatus = PolicyStatus(state: .current, loadedAt: loop.wallClock, hash: rules.hash)
     let wakes = serving.map(\.wake)
@@ -173,12 +178,8 @@ public final class ControlLoop: TimerHandler {
     loop.preconditionOnLoop()
     identity.pickUp()
     sources.pickUp()
-    for message in messages.drain() {
-      switch message {
-      case .published(let report): publishedOne(report)
-      case .admin(let request, let reply): answer(request, reply)
-      }
-    }
+    for outcome in outcomes.drain() { publishedOne(outcome) }
+    for question in asked.drain() { answer(question.request, question.reply) }
     for report in crossings.reports.drain() { heard(report) }
   }
 
@@ -215,16 +216,22 @@ public final class ControlLoop: TimerHandler {
   }
 
   private func enqueue(_ job: PublishJob) {
-    jobs.append(job)
+    if case .rules = job {
+      // First, and in place of older ones: a grant that ends must not wait for what sources have said.
+      jobs.removeAll { if case .rules = $0 { true } else { false } }
+      jobs.insert(job, at: 0)
+    } else {
+      jobs.append(job)
+    }
     publishNext()
   }
 
   /// One job at a time: updates that arrive meanwhile are merged in one step.
   private func publishNext() {
     guard !publishing, let job = jobs.first else { return }
-    let (desk, messages, now) = (desk, messages, loop.wallClock)
+    let (desk, outcomes, now) = (desk, outcomes, loop.wallClock)
     publishing = true
-    if workers.publisher.submit({ messages.push(.published(desk.perform(job, now: now))) }) {
+    if workers.publisher.submit({ outcomes.push(desk.perform(job, now: now)) }) {
       jobs.removeFirst()
     } else {
       // The worker's queue is full: nothing is lost, the job is offered again.
@@ -235,6 +242,7 @@ public final class ControlLoop: TimerHandler {
 
   private func publishedOne(_ outcome: PublishReport) {
     publishing = false
+    let wasComplete = isComplete
     isComplete = outcome.isComplete
     pendingTypes = outcome.pendingTypes
     sources.note(outcome)
@@ -249,15 +257,21 @@ public final class ControlLoop: TimerHandler {
     }
     if let facts = outcome.published {
       let isNew = facts.version != published?.version
+      // What a start finds was published at some time; only a step from there on has travelled just now.
+      let isStep = wasComplete && facts.position.sequence != published?.position.sequence
       published = facts
+      if isStep { measure(facts) }
       if isNew { announce(facts) }
     }
     publishNext()
   }
 
-  private func announce(_ facts: PublishedFacts) {
+  private func measure(_ facts: PublishedFacts) {
     let age = loop.wallClock.milliseconds - facts.position.published.milliseconds
     ownShard.record(.milliseconds(age), in: .propagation)
+  }
+
+  private func announce(_ facts: PublishedFacts) {
     report(
       TierEvent(
         .info, "published",
@@ -314,11 +328,14 @@ public final class ControlLoop: TimerHandler {
       configStatus.state = .refused
       configStatus.error = problems.first
       return report(
-        TierEvent(.error, "configuration refused; the last good one stays in use", problems.prefix(20).map { .init("problem", $0) }))
+        TierEvent(
+          .error, "configuration refused; the last good one stays in use",
+          problems.prefix(20).map { .init("problem", $0) }))
     }
     configStatus = ConfigStatus(
       state: .current, loadedAt: loop.wallClock,
-      error: needsRestart.isEmpty ? nil : "needs a restart to take effect: " + needsRestart.joined(separator: ", "))
+      error: needsRestart.isEmpty
+        ? nil : "needs a restart to take effect: " + needsRestart.joined(separator: ", "))
     if !needsRestart.isEmpty {
       report(
         TierEvent(
@@ -327,6 +344,8 @@ public final class ControlLoop: TimerHandler {
     let previous = plan
     let sourcesChanged = previous.sources != next.sources
     plan = next
+    crossings.sourceTrustDomains.publish(next.upstreamTrustDomains)
+    for handle in serving { handle.wake() }
     if previous.identity != next.identity { identity.follow(next.identity) }
     if sourcesChanged {
       enqueue(.sources(SourceSet.mergeSources(next), SourceSet.truth(next)))
@@ -340,7 +359,9 @@ public final class ControlLoop: TimerHandler {
       policyStatus.state = .refused
       policyStatus.error = problems.first
       return report(
-        TierEvent(.error, "policy refused; the last good one stays in force", problems.prefix(20).map { .init("problem", $0) }))
+        TierEvent(
+          .error, "policy refused; the last good one stays in force",
+          problems.prefix(20).map { .init("problem", $0) }))
     }
     rules = next
     policyStatus = PolicyStatus(state: .current, loadedAt: loop.wallClock, hash: next.hash)
@@ -399,8 +420,8 @@ public final class ControlLoop: TimerHandler {
 
   /// Callable from any thread: the answer comes on the control loop's thread.
   public nonisolated var ask: @Sendable (AdminRequest, @escaping @Sendable (AdminReply) -> Void) -> Void {
-    { [messages] request, reply in
-      if !messages.push(.admin(request, reply)) {
+    { [asked] request, reply in
+      if !asked.push(Question(request: request, reply: reply)) {
         reply(.error(status: 503, "The relay is too busy to answer. Try again"))
       }
     }

@@ -65,6 +65,16 @@ public struct StaleLimit: Sendable, Equatable {
   }
 }
 
+extension TierPlan {
+  /// Of those who may answer as an upstream: their members pass the handshake here, too.
+  var upstreamTrustDomains: Set<TrustDomain> {
+    Set(
+      sources.compactMap { source in
+        if case .upstream(let upstream) = source.kind { upstream.peer.trustDomain } else { nil }
+      })
+  }
+}
+
 /// One source of truth.
 public struct SourcePlan: Sendable, Equatable {
   public enum Kind: Sendable, Equatable {
