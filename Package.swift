@@ -118,7 +118,7 @@ let package = Package(
       "Tier",
       [
         "Admin", "Configuration", "Documents", "Downstream", "Gates", "Identity", "Manifests", "Metrics",
-        "Origins", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "Transport", "Trust",
+        "Origins", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "Store", "TLS", "Transport", "Trust",
         "Upstream", "XDS",
       ]),
     room(
@@ -171,6 +171,12 @@ let package = Package(
     tests("Admin", ["Admin", "Primitives"]),
     tests("AdminServer", ["Admin", "AdminServer"]),
     tests("Console", ["Admin", "AdminServer", "Console", "Primitives"]),
+    tests(
+      "Tier",
+      [
+        "Configuration", "Documents", "Downstream", "Gates", "Policy", "SPIFFE", "Snapshots", "TLS", "Tier",
+        "Transport", "XDS",
+      ]),
     tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),
     tests("Metrics", ["Metrics", "Primitives"]),
     tests("Ring", ["Primitives", "Ring"]),
@@ -180,6 +186,12 @@ let package = Package(
         "Downstream", "GRPC", "Gates", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE", "Snapshots",
         "TLS", "TestCertificates", "Transport", "Trust", "XDS",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ]),
+    tests(
+      "Upstream",
+      [
+        "GRPC", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "TestCertificates", "Transport", "Trust",
+        "Upstream", "XDS",
       ]),
     tests("Transport", ["GRPC", "HTTP2", "Primitives", "Ring", "TLS", "TestCertificates", "Transport"]),
   ]

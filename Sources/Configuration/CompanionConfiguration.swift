@@ -50,7 +50,7 @@ public struct CompanionConfiguration: Sendable {
   public func keysThatNeedRestart(since running: CompanionConfiguration) -> [String] {
     [
       ("node", node != running.node), ("state", state != running.state), ("admin", admin != running.admin),
-      ("listen", listen != running.listen), ("identity", identity != running.identity),
+      ("listen", listen != running.listen),
     ].filter(\.1).map(\.0)
   }
 

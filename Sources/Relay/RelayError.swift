@@ -1,4 +1,4 @@
-// Why a relay cannot start.
+// Why a process cannot start, although its configuration can be used: what the host refuses.
 
 import Primitives
 import Ring

@@ -80,8 +80,10 @@ public final class RelayProcess {
   }
 
   private func run() throws(RelayError) -> Int32 {
-    if let reason = loop.fallbackReason { logger.warning(
-        "io_uring cannot be used; epoll serves instead", metadata: ["reason": "\(reason)"]) }
+    if let reason = loop.fallbackReason {
+      logger.warning(
+        "io_uring cannot be used; epoll serves instead", metadata: ["reason": "\(reason)"])
+    }
     let crossings = ServeCrossings(limits: plan.tier.limits, wakeControl: loop.waker)
     let shards = (0..<plan.loops).map { _ in MetricShard() }
     let threads = try ServeThreads(plan, io: io, crossings: crossings, shards: shards)

@@ -30,7 +30,8 @@ final class ServeThreads {
       let birth = Birth()
       let end = DispatchSemaphore(value: 0)
       let plan = Plan(
-        index: index, io: io, tier: process.tier, crossings: crossings, shard: shards[index], descriptors: sockets.copies())
+        index: index, io: io, tier: process.tier, crossings: crossings, shard: shards[index],
+        descriptors: sockets.copies())
       Thread.start(named: "serve-\(index)") {
         ServeThreads.live(plan, birth)
         end.signal()
@@ -67,7 +68,8 @@ final class ServeThreads {
       let loop = EventLoop(driver: try makeDriver(plan.io))
       let serving = ServeLoop(
         index: plan.index, loop: loop, limits: plan.tier.limits, minimumTLS: plan.tier.minimumTLS,
-        kind: plan.tier.listeners, crossings: plan.crossings, metrics: plan.shard, seed: UInt64.random(in: .min ... .max))
+        kind: plan.tier.listeners, crossings: plan.crossings, metrics: plan.shard,
+        seed: UInt64.random(in: .min ... .max))
       for descriptor in plan.descriptors { try serving.listen(descriptor: descriptor) }
       let commands = Mailbox<ServeCommand>(capacity: plan.tier.limits.workerMailbox, wake: loop.waker)
       loop.onWake = {

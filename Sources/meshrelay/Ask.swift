@@ -1,3 +1,5 @@
+// Arguments of the commands that ask a running relay over its admin address.
+
 import Admin
 import ArgumentParser
 import Console

@@ -1,3 +1,5 @@
+// Arguments of the commands around a configuration file: the two that run a process with it, and `check`.
+
 import ArgumentParser
 import Console
 import Relay
@@ -39,7 +41,9 @@ struct Connect: ParsableCommand {
 
 /// Which kernel interface the commands that start loops use.
 struct IOOption: ParsableArguments {
-  @Option(name: .long, help: "The kernel interface to use: io_uring or epoll. Default: io_uring where it can be had.")
+  @Option(
+    name: .long,
+    help: "The kernel interface to use: io_uring or epoll. Default: io_uring where it can be had.")
   var io: Choice?
 
   enum Choice: String, ExpressibleByArgument, CaseIterable {
@@ -58,7 +62,8 @@ struct IOOption: ParsableArguments {
 
 struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Reads configuration, policy and manifests as `serve` or `connect` would and prints every problem.",
+    abstract:
+      "Reads configuration, policy and manifests as `serve` or `connect` would; prints every problem.",
     discussion: "Needs no identity files. Exit code 0: sound; 1: problems.")
 
   @OptionGroup var file: ConfigOption

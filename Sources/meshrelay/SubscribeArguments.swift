@@ -1,3 +1,5 @@
+// Arguments of `subscribe` and of the commands below `policy`, which need no running relay of ours.
+
 import ArgumentParser
 import Console
 

@@ -42,6 +42,14 @@ struct CompanionConfigurationTests {
     #expect(readCompanion(smallest(line)).0?.listen.description == expected)
   }
 
+  @Test func keysThatNeedARestart() throws {
+    let running = try #require(readCompanion(smallest()).0)
+    let changes = "node: n\nstate: s\nadmin: unix:///run/x.sock\nlisten: \"127.0.0.1:99\"\n"
+    let changed = try #require(readCompanion(smallest(changes)).0)
+    #expect(changed.keysThatNeedRestart(since: running) == ["node", "state", "admin", "listen"])
+    #expect(running.keysThatNeedRestart(since: running) == [])
+  }
+
   @Test func theOtherKeys() {
     let configuration = readCompanion(smallest("node: n\nstate: s\nadmin: unix:///run/x.sock\n")).0
     #expect(configuration?.node == "n")

@@ -28,4 +28,15 @@ struct ShippedFilesTests {
     #expect(problems.map(\.description) == [])
     #expect(configuration != nil)
   }
+
+  /// The file of `connect` inside its ConfigMap.
+  @Test func theCompanionsConfigurationIsSound() throws {
+    let path = ShippedFilesTests.root + "/docs/kubernetes/companion-config.yaml"
+    let manifest = YAML.parseSingle(yaml: try TextFile.read(path), file: path)
+    #expect(manifest.problems.isEmpty)
+    let text = try #require(manifest.root?["data"]?["connect.yaml"]?.scalar?.text)
+    let (configuration, problems) = CompanionConfiguration.parse(Array(text.utf8), file: "connect.yaml")
+    #expect(problems.map(\.description) == [])
+    #expect(configuration?.listen == CompanionConfiguration.standardListen)
+  }
 }
