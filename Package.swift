@@ -187,12 +187,6 @@ let package = Package(
         "TLS", "TestCertificates", "Transport", "Trust", "XDS",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
-    tests(
-      "Upstream",
-      [
-        "GRPC", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "TestCertificates", "Transport", "Trust",
-        "Upstream", "XDS",
-      ]),
     tests("Transport", ["GRPC", "HTTP2", "Primitives", "Ring", "TLS", "TestCertificates", "Transport"]),
   ]
 )
