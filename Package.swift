@@ -118,7 +118,8 @@ let package = Package(
       "Tier",
       [
         "Admin", "Configuration", "Documents", "Downstream", "Gates", "Identity", "Manifests", "Metrics",
-        "Origins", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "Store", "TLS", "Transport", "Trust",
+        "Origins", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "Store", "TLS", "Transport",
+        "Trust",
         "Upstream", "XDS",
       ]),
     room(
@@ -150,7 +151,10 @@ let package = Package(
     tests("Snapshots", ["Primitives", "Snapshots"]),
     tests(
       "XDS",
-      ["Primitives", "Protos", "Snapshots", "XDS", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
+      [
+        "Primitives", "Protos", "Snapshots", "XDS",
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
       excluding: ["Conversations"]),
     tests("Gates", ["Gates", "Policy", "Primitives", "SPIFFE", "Snapshots"]),
     tests("Configuration", ["Configuration", "Documents", "Policy", "Primitives", "SPIFFE"]),
@@ -183,9 +187,16 @@ let package = Package(
     tests(
       "Downstream",
       [
-        "Downstream", "GRPC", "Gates", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE", "Snapshots",
+        "Downstream", "GRPC", "Gates", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE",
+        "Snapshots",
         "TLS", "TestCertificates", "Transport", "Trust", "XDS",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ]),
+    tests(
+      "Upstream",
+      [
+        "GRPC", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "TestCertificates", "Transport", "Trust",
+        "Upstream", "XDS",
       ]),
     tests("Transport", ["GRPC", "HTTP2", "Primitives", "Ring", "TLS", "TestCertificates", "Transport"]),
   ]

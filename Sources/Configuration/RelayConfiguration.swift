@@ -22,7 +22,8 @@ public struct RelayConfiguration: Sendable {
   public let tlsMinimum: TLSMinimum
   /// A file or a folder.
   public let policyPath: String
-  public let state: String
+  /// Nil: nothing outlives the process.
+  public let state: String?
   public let staleAfter: StaleSettings?
   public let admin: [AdminSettings]
   /// Nil: no audit is written.
@@ -34,7 +35,6 @@ public struct RelayConfiguration: Sendable {
   public let limits: Limits
 
   public static let standardPath = "/etc/meshrelay/meshrelay.yaml"
-  public static let standardState = "/var/lib/meshrelay"
 
   /// `configuration` is nil when there is any error; warnings leave one.
   public static func load(path: String) -> (configuration: RelayConfiguration?, problems: [Problem]) {
@@ -77,7 +77,7 @@ public struct RelayConfiguration: Sendable {
     return RelayConfiguration(
       file: reader.position.file, node: node, identity: identity, sources: sources, origin: origin,
       listen: listen,
-      tlsMinimum: tls ?? .tls13, policyPath: policyPath, state: state ?? standardState,
+      tlsMinimum: tls ?? .tls13, policyPath: policyPath, state: state,
       staleAfter: staleAfter,
       admin: admin, audit: audit, publish: publish ?? PublishSettings(),
       history: history ?? HistorySettings(),

@@ -92,15 +92,17 @@ private struct CheckFindings {
     var writer = JSONWriter()
     writer.object { object in
       object.field("sound", isSound)
-      object.field("problems", array: { array in
-        for finding in findings {
-          array.object { entry in
-            entry.field("place", finding.place)
-            entry.field("severity", finding.isError ? "error" : "warning")
-            entry.field("message", finding.message)
+      object.field(
+        "problems",
+        array: { array in
+          for finding in findings {
+            array.object { entry in
+              entry.field("place", finding.place)
+              entry.field("severity", finding.isError ? "error" : "warning")
+              entry.field("message", finding.message)
+            }
           }
-        }
-      })
+        })
     }
     return writer.text
   }

@@ -27,9 +27,11 @@ struct DiscoveryReply {
       object.field("type", typeURL)
       object.field("version", version)
       object.field("nonce", nonce)
-      object.field("resources", array: { array in
-        for element in resources { DiscoveryReply.write(element, to: &array) }
-      })
+      object.field(
+        "resources",
+        array: { array in
+          for element in resources { DiscoveryReply.write(element, to: &array) }
+        })
       object.field("removed", strings: removed)
       if !controlPlane.isEmpty { object.field("controlPlane", controlPlane) }
     }

@@ -76,7 +76,8 @@ private final class SubscribeSession: DialerOwner, CallHandler {
     do throws(TLSError) {
       let context = try TLSContext(
         role: .client, chain: command.credentials.svid.chain, key: command.credentials.svid.key,
-        minimum: .tls12, verifier: { [weak self] chain in self?.judge(chain) ?? .reject(.accessDenied, reason: "over") })
+        minimum: .tls12,
+        verifier: { [weak self] chain in self?.judge(chain) ?? .reject(.accessDenied, reason: "over") })
       let name = command.endpoint.literal == nil ? command.endpoint.host : nil
       let dial = Dial(
         command.endpoint, security: .tls(context, serverName: name), resolver: resolver, loop: loop,

@@ -10,6 +10,7 @@ final class Crew: Sendable {
   private let manifests: ThreadWorker
   private let publisher: ThreadWorker
   private let resolver: ThreadWorker
+  private let store: ThreadWorker
   private let journal: ThreadWorker
   let logger: Logger
 
@@ -18,6 +19,7 @@ final class Crew: Sendable {
     manifests = ThreadWorker(name: "manifests", capacity: limits.workerMailbox)
     publisher = ThreadWorker(name: "publisher", capacity: limits.workerMailbox)
     resolver = ThreadWorker(name: "resolver", capacity: limits.workerMailbox)
+    store = ThreadWorker(name: "store", capacity: limits.workerMailbox)
     let journal = ThreadWorker(name: "journal", capacity: limits.workerMailbox)
     self.journal = journal
     let destination = LogDestination(worker: journal)
@@ -25,7 +27,7 @@ final class Crew: Sendable {
   }
 
   var workers: Workers {
-    Workers(identity: identity, manifests: manifests, publisher: publisher, resolver: resolver)
+    Workers(identity: identity, manifests: manifests, publisher: publisher, resolver: resolver, store: store)
   }
 
   func log(_ event: TierEvent) {
@@ -36,7 +38,7 @@ final class Crew: Sendable {
 
   /// Runs what waits and ends every thread; the journal last, because the others may still speak.
   func stop() {
-    for worker in [identity, manifests, publisher, resolver, journal] { worker.stop() }
+    for worker in [identity, manifests, publisher, resolver, store, journal] { worker.stop() }
   }
 }
 

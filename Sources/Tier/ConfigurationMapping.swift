@@ -33,6 +33,7 @@ extension TierPlan {
     quietMost = configuration.publish.max
     minimumTLS = configuration.tlsMinimum == .tls12 ? .tls12 : .tls13
     limits = configuration.limits
+    state = configuration.state
     staleAfter = configuration.staleAfter.map {
       StaleLimit(after: $0.after, endsReadiness: $0.then == .unready)
     }

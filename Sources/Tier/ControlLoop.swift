@@ -13,6 +13,7 @@ public import Primitives
 public import Ring
 import SPIFFE
 import Snapshots
+import Store
 import Trust
 import Upstream
 
@@ -22,20 +23,23 @@ public struct Workers: Sendable {
   public var manifests: any Worker
   public var publisher: any Worker
   public var resolver: any Worker
+  public var store: any Worker
 
   public init(
-    identity: any Worker, manifests: any Worker, publisher: any Worker, resolver: any Worker
+    identity: any Worker, manifests: any Worker, publisher: any Worker, resolver: any Worker,
+    store: any Worker
   ) {
     self.identity = identity
     self.manifests = manifests
     self.publisher = publisher
     self.resolver = resolver
+    self.store = store
   }
 
   /// Everything at once on the caller's thread: simulation and tests.
   public static var inline: Workers {
     let worker = InlineWorker()
-    return Workers(identity: worker, manifests: worker, publisher: worker, resolver: worker)
+    return Workers(identity: worker, manifests: worker, publisher: worker, resolver: worker, store: worker)
   }
 }
 
@@ -92,6 +96,9 @@ public final class ControlLoop: TimerHandler {
   /// One per serve loop, then our own.
   let shards: [MetricShard]
   let desk: PublishingDesk
+  private let persistence: Persistence?
+  /// Why the newest snapshot is not on disk; nil while it is, or nothing is kept.
+  var stateError: String?
   private(set) var plan: TierPlan
   var configStatus: ConfigStatus
   var policyStatus: PolicyStatus
@@ -144,10 +151,13 @@ public final class ControlLoop: TimerHandler {
     crossings.sourceTrustDomains.publish(plan.upstreamTrustDomains)
     configStatus = ConfigStatus(state: .current, loadedAt: loop.wallClock)
     policyStatus = PolicyStatus(state: .current, loadedAt: loop.wallClock, hash: rules.hash)
+    persistence = plan.state.map {
+      Persistence(folder: $0, worker: workers.store, limits: plan.limits, wake: loop.waker)
+    }
     let wakes = serving.map(\.wake)
     desk = PublishingDesk(
       sources: SourceSet.mergeSources(plan), rules: rules,
-      truth: SourceSet.truth(plan), me: me,
+      truth: SourceSet.truth(plan), me: me, persistence: persistence,
       publish: { generation in
         crossings.generation.publish(generation)
         for wake in wakes { wake() }
@@ -170,7 +180,7 @@ public final class ControlLoop: TimerHandler {
     // Nothing is complete yet, but identities are already placed: who is refused need not wait.
     enqueue(.rules(rules))
     identity.start()
-    sources.begin(plan)
+    if persistence?.restore(now: loop.wallClock) != true { sources.begin(plan, restored: nil) }
   }
 
   /// Call when the loop was woken: takes everything that other threads left for this one.
@@ -178,6 +188,7 @@ public final class ControlLoop: TimerHandler {
     loop.preconditionOnLoop()
     identity.pickUp()
     sources.pickUp()
+    for outcome in persistence?.outcomes.drain() ?? [] { persisted(outcome) }
     for outcome in outcomes.drain() { publishedOne(outcome) }
     for question in asked.drain() { answer(question.request, question.reply) }
     for report in crossings.reports.drain() { heard(report) }
@@ -280,6 +291,52 @@ public final class ControlLoop: TimerHandler {
           .init("sequence", String(facts.position.sequence)), .init("resources", String(facts.resources)),
           .init("changed", String(facts.changed)), .init("removed", String(facts.removed)),
         ]))
+  }
+
+  // MARK: what outlives the process
+
+  private func persisted(_ outcome: Persistence.Outcome) {
+    switch outcome {
+    case .restored(let restored, let error):
+      if let error {
+        report(TierEvent(.error, "the stored state cannot be used", [.init("reason", "\(error)")]))
+      }
+      sources.begin(plan, restored: mine(restored))
+    case .saved(let replaced):
+      if let replaced {
+        report(TierEvent(.error, "a stored state was set aside", [.init("reason", "\(replaced)")]))
+      }
+      if stateError != nil { report(TierEvent(.notice, "the state is being saved again")) }
+      stateError = nil
+    case .failed(let error):
+      let text = error.description
+      if text != stateError {
+        report(TierEvent(.error, "the state is not being saved; serving goes on", [.init("reason", text)]))
+      }
+      stateError = text
+    }
+  }
+
+  /// What was restored, if it was this relay that saved it: a folder shared by mistake must not make one
+  /// relay serve another's snapshot.
+  private func mine(_ restored: Restored?) -> Restored? {
+    guard let restored else { return nil }
+    guard restored.position.path.last?.node == me.node else {
+      let other = restored.position.path.last?.node ?? "an unknown node"
+      report(
+        TierEvent(
+          .error, "the stored state belongs to another relay and is not used",
+          [.init("node", other), .init("folder", plan.state ?? "")]))
+      return nil
+    }
+    report(
+      TierEvent(
+        .notice, "serving the stored snapshot until sources answer",
+        [
+          .init("version", restored.version.description), .init("saved_at", restored.savedAt.rfc3339),
+        ]))
+    enqueue(.restore(restored))
+    return restored
   }
 
   // MARK: the pulse

@@ -34,7 +34,8 @@ final class IdentityWatch: TimerHandler {
   private(set) var error: String?
 
   init(
-    _ plan: TierPlan.IdentityPlan, loop: EventLoop, worker: any Worker, adopt: @escaping (Credentials) -> Void,
+    _ plan: TierPlan.IdentityPlan, loop: EventLoop, worker: any Worker,
+    adopt: @escaping (Credentials) -> Void,
     report: @escaping (TierEvent) -> Void
   ) {
     self.plan = plan
@@ -123,8 +124,11 @@ final class IdentityWatch: TimerHandler {
     self.fingerprint = credentials == nil ? nil : fingerprint
     guard self.error != error.description else { return }
     self.error = error.description
-    let consequence = credentials == nil ? "no connection can be made or accepted" : "the last good one stays in use"
-    report(TierEvent(.error, "identity files are not usable: \(consequence)", [.init("reason", error.description)]))
+    let consequence =
+      credentials == nil ? "no connection can be made or accepted" : "the last good one stays in use"
+    report(
+      TierEvent(.error, "identity files are not usable: \(consequence)", [.init("reason", error.description)])
+    )
   }
 }
 

@@ -7,6 +7,7 @@ import Gates
 import Policy
 import Primitives
 import Snapshots
+import Store
 import Synchronization
 
 /// What the control loop hears after a job.
@@ -39,6 +40,8 @@ enum PublishJob: Sendable {
   case updates([SourceUpdate])
   case rules(PolicyRules)
   case sources([MergeSource], PublishingDesk.Truth)
+  /// What was served before a restart; before any update.
+  case restore(Restored)
 }
 
 /// The publisher's state and jobs.
@@ -63,12 +66,15 @@ final class PublishingDesk: Sendable {
   private let state: Mutex<State>
   private let me: PathElement
   private let publish: @Sendable (Generation) -> Void
+  /// Nil: nothing is kept over a restart.
+  private let persistence: Persistence?
 
   init(
     sources: [MergeSource], rules: PolicyRules, truth: Truth, me: PathElement,
-    publish: @escaping @Sendable (Generation) -> Void
+    persistence: Persistence?, publish: @escaping @Sendable (Generation) -> Void
   ) {
     self.me = me
+    self.persistence = persistence
     self.publish = publish
     state = Mutex(
       State(
@@ -81,6 +87,7 @@ final class PublishingDesk: Sendable {
     case .updates(let updates): apply(updates, now: now)
     case .rules(let rules): replace(rules: rules)
     case .sources(let sources, let truth): replace(sources: sources, truth: truth, now: now)
+    case .restore(let restored): restore(restored)
     }
   }
 
@@ -125,6 +132,23 @@ final class PublishingDesk: Sendable {
     }
   }
 
+  /// Serves what was saved before a restart, until the sources have answered.
+  private func restore(_ restored: Restored) -> PublishReport {
+    state.withLock { state in
+      var report = PublishReport()
+      let complete = Set(restored.sources.filter(\.isComplete).map(\.name))
+      let step = state.merge.restore(restored.collections, completeSources: complete)
+      for mark in restored.sources { state.positions[mark.name] = mark.position }
+      state.position = restored.position.resumed(by: me)
+      report.fill(from: state.merge, state.order)
+      let snapshot = state.merge.snapshot(at: state.position)
+      let generation = state.publisher.apply(step, snapshot: snapshot).generation
+      publish(generation)
+      report.published = facts(of: generation, step)
+      return report
+    }
+  }
+
   /// The newest snapshot: for dump and explain.
   var snapshot: Snapshot { state.withLock { $0.merge.snapshot(at: $0.position) } }
 
@@ -138,6 +162,16 @@ final class PublishingDesk: Sendable {
     let generation = state.publisher.apply(step, snapshot: state.merge.snapshot(at: position)).generation
     publish(generation)
     report.published = facts(of: generation, step)
+    save(state, generation.snapshot, now)
+  }
+
+  private func save(_ state: State, _ snapshot: Snapshot, _ now: Timestamp) {
+    guard let persistence, !snapshot.collections.isEmpty else { return }
+    let complete = Set(state.merge.completeSources)
+    let marks = state.order.map {
+      SourceMark(name: $0, isComplete: complete.contains($0), position: state.positions[$0])
+    }
+    persistence.save(snapshot, sources: marks, now: now)
   }
 
   /// An origin numbers its own changes; a relay repeats where its most preferred upstream stands.

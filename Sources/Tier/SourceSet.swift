@@ -8,6 +8,7 @@ import Policy
 import Primitives
 import Ring
 import Snapshots
+import Store
 import Transport
 import Trust
 import Upstream
@@ -28,6 +29,8 @@ final class SourceSet: SubscriptionOwner {
     /// What merging set aside because of `only`.
     var filtered: [Rejection] = []
     var lastError: String?
+    /// It had delivered before a restart, and that is served until it does again.
+    var isRestored = false
     var life: Life
   }
 
@@ -89,8 +92,13 @@ final class SourceSet: SubscriptionOwner {
 
   // MARK: life
 
-  func begin(_ plan: TierPlan) {
-    for source in plan.sources { entries.append(open(source, plan)) }
+  func begin(_ plan: TierPlan, restored: Restored?) {
+    for source in plan.sources {
+      var entry = open(source, plan, restored?.part(of: source.name))
+      entry.isRestored = restored?.sources.contains { $0.name == source.name && $0.isComplete } ?? false
+      if entry.isRestored { entry.state = .stale }
+      entries.append(entry)
+    }
     for entry in entries { start(entry) }
   }
 
@@ -114,18 +122,21 @@ final class SourceSet: SubscriptionOwner {
 
   func stop() { for entry in entries { stop(entry) } }
 
-  private func open(_ source: SourcePlan, _ plan: TierPlan) -> Entry {
+  private func open(
+    _ source: SourcePlan, _ plan: TierPlan, _ held: HeldPart? = nil
+  ) -> Entry {
     switch source.kind {
     case .upstream(let upstream):
       let kinds = upstream.kinds.filter { source.only.admits($0.type) }
       let settings = SubscriptionSettings(
         source: source.name, endpoints: upstream.endpoints, peer: upstream.peer,
         dialect: upstream.dialect, kinds: kinds, minimumTLS: plan.minimumTLS)
-      let subscriber = ADSSubscriber(
+      var subscriber = ADSSubscriber(
         .init(
           dialect: upstream.dialect, types: kinds.map(\.typeURL), node: Node(id: plan.node),
           source: source.name, upstream: upstream.endpoints[0].description, instance: me.instance,
           limits: limits, canonicalize: canonical.bodyCanonicalizer))
+      if let held { subscriber.hold(held.collections, position: held.position) }
       let subscription = Subscription(
         settings, subscriber: subscriber, loop: loop, limits: limits, memory: memory,
         resolver: resolver, seed: generator.next(), owner: self)
@@ -137,7 +148,7 @@ final class SourceSet: SubscriptionOwner {
       settings.quiet = plan.quiet
       settings.max = plan.quietMost
       let state = DirectoryState(
-        source: name, folder: path, limits: limits)
+        source: name, folder: path, limits: limits, previous: held?.resources ?? [])
       let origin = DirectoryOrigin(settings, state: state, loop: loop, worker: workers.manifests) {
         [weak self] report in self?.received(report)
       }
@@ -223,7 +234,7 @@ final class SourceSet: SubscriptionOwner {
   func subscription(_ subscription: Subscription, became health: Subscription.Health) {
     change(subscription.settings.source) { entry in
       switch health {
-      case .connecting(let error): become(&entry, .connecting, error)
+      case .connecting(let error): become(&entry, entry.isRestored ? .stale : .connecting, error)
       case .following: become(&entry, .synced, nil)
       case .stale(let error): become(&entry, .stale, error)
       case .failed(let error): become(&entry, .failed, error)
@@ -287,6 +298,25 @@ extension SourceSet.Entry {
     rejectedByType[type] = Array(kept.suffix(Self.rejectedMost))
     rejected = rejectedByType.sorted { $0.key < $1.key }.flatMap(\.value)
     return update.rejected.filter { !known.contains($0) }
+  }
+}
+
+/// What one source had delivered before a restart.
+struct HeldPart {
+  let collections: [TypeName: Collection]
+  let position: Position?
+
+  var resources: [Resource] {
+    collections.sorted { $0.key < $1.key }.flatMap(\.value.resources)
+  }
+}
+
+extension Restored {
+  fileprivate func part(of source: String) -> HeldPart {
+    HeldPart(
+      collections: collections.mapValues { collection in
+        Collection(collection.resources.filter { $0.source == source })
+      }, position: sources.first { $0.name == source }?.position)
   }
 }
 

@@ -19,10 +19,11 @@ extension ControlLoop {
       reply(everyLoopAnswers ? .text("ok\n") : .error(status: 503, "A serve loop does not answer"))
     case .readyz: reply(.readiness(readiness))
     case .metrics: reply(.metrics(exposition))
-    case .status: askForClients { [weak self] clients in
-      guard let self else { return }
-      reply(.json(status(of: clients).json))
-    }
+    case .status:
+      askForClients { [weak self] clients in
+        guard let self else { return }
+        reply(.json(status(of: clients).json))
+      }
     case .dump(let identity, let type): reply(dump(as: identity, type: type))
     case .explain(let identity, let type, let name): reply(explain(as: identity, type: type, name: name))
     case .history, .diff, .command:
@@ -50,7 +51,8 @@ extension ControlLoop {
     if !isComplete {
       let waiting = sources.entries.filter { $0.state == .connecting || $0.state == .failed }.map(\.name)
       reasons.append(
-        "waiting for the first complete state of " + (waiting.isEmpty ? "all sources" : waiting.joined(separator: ", ")))
+        "waiting for the first complete state of "
+          + (waiting.isEmpty ? "all sources" : waiting.joined(separator: ", ")))
     }
     if isTooStale, plan.staleAfter?.endsReadiness == true {
       reasons.append(staleness)
@@ -83,7 +85,9 @@ extension ControlLoop {
       version: published.version.description, origin: published.position.origin,
       sequence: published.position.sequence, resources: published.resources,
       publishedAt: published.position.published,
-      path: published.position.path.dropLast().map { SnapshotStatus.Hop(instance: $0.instance, node: $0.node) })
+      path: published.position.path.dropLast().map {
+        SnapshotStatus.Hop(instance: $0.instance, node: $0.node)
+      })
   }
 
   private var exposition: [UInt8] {
@@ -91,7 +95,8 @@ extension ControlLoop {
     facts.resources = (published?.byType ?? []).map { (type: $0.type.description, count: $0.count) }
     facts.sequence = isComplete ? published?.position.sequence : nil
     facts.sources = sources.entries.map {
-      RelayFacts.Source(name: $0.name, isUp: $0.state == .synced, rejected: $0.rejected.count + $0.filtered.count)
+      RelayFacts.Source(
+        name: $0.name, isUp: $0.state == .synced, rejected: $0.rejected.count + $0.filtered.count)
     }
     facts.staleness = sources.staleness
     facts.svidExpiry = identity.credentials?.svid.notAfter

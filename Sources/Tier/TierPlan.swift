@@ -42,6 +42,8 @@ public struct TierPlan: Sendable {
   /// How those who connect are placed.
   public var listeners = ListenerKind.mutualTLS
   public var limits = Limits()
+  /// Folder of what is kept over a restart; nil: nothing is.
+  public var state: String?
   /// What happens when sources have been lost for a while; nil: nothing beyond status.
   public var staleAfter: StaleLimit?
 

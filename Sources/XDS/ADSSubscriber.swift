@@ -100,6 +100,12 @@ public struct ADSSubscriber {
     return topics.indices.map { firstRequest($0) }
   }
 
+  /// Holds what an earlier process held, before the first stream.
+  public mutating func hold(_ held: [TypeName: Collection], position: Position?) {
+    self.position = position
+    for index in topics.indices { topics[index].held = held[topics[index].url.type] ?? .empty }
+  }
+
   /// Begins a new stream with what this subscriber itself holds; `upstream` is who answers now.
   public mutating func resume(upstream: String) -> [[UInt8]] {
     let held = Dictionary(uniqueKeysWithValues: topics.map { ($0.url.type, $0.held) })

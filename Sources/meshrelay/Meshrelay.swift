@@ -28,7 +28,8 @@ struct ConfigOption: ParsableArguments {
 struct AdminOption: ParsableArguments {
   @Option(
     name: .long,
-    help: ArgumentHelp("The relay's admin address: unix:///PATH or HOST:PORT on loopback.", valueName: "address"))
+    help: ArgumentHelp(
+      "The relay's admin address: unix:///PATH or HOST:PORT on loopback.", valueName: "address"))
   var admin = AdminAddress.standard
 }
 

@@ -9,7 +9,8 @@ struct Subscribe: ParsableCommand {
     discussion: "The identity comes from --config, or from --svid, --key and --bundle.")
 
   @Argument(help: ArgumentHelp("host:port of an ADS server.", valueName: "address")) var address: String
-  @Option(name: .long, help: "Type URL (group/version/Kind), or group/Kind. May be repeated.") var type: [String]
+  @Option(name: .long, help: "Type URL (group/version/Kind), or group/Kind. May be repeated.") var type:
+    [String]
   @Option(name: .long, help: "Take the identity of this configuration file.") var config: String?
   @Option(name: .long, help: "Certificate chain (PEM, leaf first).") var svid: String?
   @Option(name: .long, help: "Private key (PEM).") var key: String?

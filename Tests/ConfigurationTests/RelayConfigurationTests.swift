@@ -39,7 +39,7 @@ struct RelayConfigurationTests {
         "example.org=/etc/meshrelay/bundle.pem"
       ])
     #expect(configuration.policyPath == "/etc/meshrelay/policy.yaml")
-    #expect(configuration.state == "/var/lib/meshrelay")
+    #expect(configuration.state == nil)
     #expect(configuration.tlsMinimum == .tls13)
     #expect(configuration.admin == [.unix(path: "/run/meshrelay/admin.sock")])
     #expect(configuration.staleAfter == nil)

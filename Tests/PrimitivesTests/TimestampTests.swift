@@ -24,8 +24,10 @@ struct TimestampTests {
     #expect(Timestamp(rfc3339: "1970-01-01T02:00:00+02:00") == Timestamp(seconds: 0))
   }
 
-  @Test(arguments: ["", "2023", "2023-02-30T00:00:00Z", "2023-01-01T00:00:00", "2023-01-01T25:00:00Z",
-    "2023-01-01T00:00:00.Z", "2023-01-01T00:00:00Zx"])
+  @Test(arguments: [
+    "", "2023", "2023-02-30T00:00:00Z", "2023-01-01T00:00:00", "2023-01-01T25:00:00Z",
+    "2023-01-01T00:00:00.Z", "2023-01-01T00:00:00Zx",
+  ])
   func refuses(_ text: String) {
     #expect(Timestamp(rfc3339: text) == nil)
   }
