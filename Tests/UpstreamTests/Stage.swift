@@ -1,0 +1,223 @@
+// A subscription and the upstreams it may dial, on a simulated network: virtual time, real TLS and HTTP/2, and
+// the serving state machine of this program behind a listener that a test can silence, empty or stop.
+
+import GRPC
+import Primitives
+import Ring
+import SPIFFE
+import Snapshots
+import TLS
+import TestCertificates
+import Testing
+import Transport
+import Trust
+import Upstream
+import XDS
+
+let gateway = TypeName(group: "networking.istio.io", kind: "Gateway")
+let sidecar = TypeName(group: "networking.istio.io", kind: "Sidecar")
+
+func resource(_ type: TypeName, _ name: String, _ body: UInt8 = 1) throws -> Resource {
+  try Admission.admit(
+    type: type,
+    draft: ResourceDraft(
+      namespace: "foo", name: name, createTime: Timestamp(seconds: 1),
+      bodyMessage: Kinds[type]?.bodyMessage ?? "", body: [body], source: "truth"),
+    limits: Limits())
+}
+
+/// One upstream host.
+final class UpstreamHost: ListenerOwner, CallHandler {
+  static let port: UInt16 = 15010
+  let loop: EventLoop
+  private let context: TLSContext
+  private var listener: Listener?
+  private let memory = LoopMemory()
+  private let limits = Limits()
+  private let dialect: ADSDialect
+  private var streams: [(call: Call, server: ADSServer)] = []
+  private var view = View.nothing
+  private var sequence: UInt64
+  private(set) var connections: [Connection] = []
+  /// Streams opened so far.
+  private(set) var opened = 0
+  /// Requests so far, as they came.
+  private(set) var requests: [[UInt8]] = []
+  /// Accepts streams and answers nothing.
+  var isMute = false
+
+  init(
+    _ name: String, on network: SimulatedNetwork, identity: TestIdentity, dialect: ADSDialect = .delta,
+    sequence: UInt64 = 1
+  ) throws {
+    loop = EventLoop(driver: SimulatedDriver(network: network, host: name))
+    context = try TLSContext(
+      role: .server, chain: identity.chain, key: identity.key, verifier: { _ in .accept })
+    self.dialect = dialect
+    self.sequence = sequence
+    listener = try Listener(
+      address: network.address(of: name, port: UpstreamHost.port), loop: loop, limits: limits, memory: memory,
+      owner: self)
+  }
+
+  /// Serves this from now on.
+  func serve(_ content: [TypeName: [Resource]]) {
+    sequence += 1
+    let collections = content.mapValues { Collection($0) }
+    let position = Position(
+      origin: "mesh", sequence: sequence, published: Timestamp(seconds: Int64(sequence)),
+      path: [PathElement(instance: "above", node: "above")])
+    view = View(
+      number: sequence, collections: collections,
+      snapshot: Snapshot(collections: collections, pending: [], isComplete: true, position: position))
+    for index in streams.indices {
+      streams[index].server.update(view)
+      pump(index)
+    }
+  }
+
+  /// Says the whole of a type as a foreign server would, which tells nothing of where it stands.
+  func say(_ type: TypeName, _ resources: [Resource]) {
+    sequence += 1
+    var head = ProtobufWriter()
+    head.string(1, "v\(sequence)")
+    head.string(4, Kinds[type]?.typeURL.text ?? "")
+    head.string(5, "n\(sequence)")
+    for stream in streams { stream.call.send(head: head.bytes, body: Collection(resources).body(.inner)) }
+  }
+
+  func end(_ status: GRPCStatus) { for connection in connections { connection.finish(status) } }
+
+  func stop() {
+    listener?.stop()
+    end(GRPCStatus(.unavailable, "stopped"))
+  }
+
+  private func pump(_ index: Int) {
+    guard !isMute else { return }
+    while let response = try? streams[index].server.nextResponse(now: loop.now) {
+      streams[index].call.send(head: response.head, body: response.body)
+    }
+  }
+
+  func securityForNewConnection(on listener: Listener) -> Connection.Security? {
+    .tls(context, serverName: nil)
+  }
+  func listener(_ listener: Listener, accepted connection: Connection) { connections.append(connection) }
+  func connectionVerified(_ connection: Connection) {}
+  func connectionReady(_ connection: Connection) {}
+  func connection(_ connection: Connection, opened call: Call, head: RequestHead) -> (any CallHandler)? {
+    guard head.path == dialect.path else { return nil }
+    opened += 1
+    call.accept()
+    var server = ADSServer(dialect: dialect, limits: limits)
+    server.update(view)
+    streams.append((call, server))
+    return self
+  }
+  func connectionClosed(_ connection: Connection, _ reason: ConnectionEnd) {
+    connections.removeAll { $0 === connection }
+  }
+
+  func callAccepted(_ call: Call) {}
+  func callHalfClosed(_ call: Call) {}
+  func callDrained(_ call: Call) {}
+  func callEnded(_ call: Call, _ status: GRPCStatus) { streams.removeAll { $0.call === call } }
+  func call(_ call: Call, received message: [UInt8]) {
+    requests.append(message)
+    guard let index = streams.firstIndex(where: { $0.call === call }) else { return }
+    do throws(ADSError) {
+      try streams[index].server.receive(message, now: loop.now)
+    } catch {
+      return call.finish(GRPCStatus(.invalidArgument, error.message))
+    }
+    pump(index)
+  }
+}
+
+/// The relay's side.
+final class Stage: SubscriptionOwner {
+  static let authority = TestAuthority("example.org")
+  static let other = TestAuthority("other.example")
+
+  let network = SimulatedNetwork(seed: 3, start: Timestamp(seconds: TestAuthority.epoch))
+  let loop: EventLoop
+  private(set) var subscription: Subscription?
+  private(set) var held: [TypeName: Set<String>] = [:]
+  private(set) var isComplete = false
+  /// Every state in order, with its time.
+  private(set) var states: [(at: Instant, health: Subscription.Health)] = []
+  private var generation: UInt64 = 0
+
+  init() { loop = EventLoop(driver: SimulatedDriver(network: network, host: "relay")) }
+
+  func upstream(
+    _ name: String, as id: String = "spiffe://example.org/central", living seconds: Int64? = nil,
+    dialect: ADSDialect = .delta
+  ) throws -> UpstreamHost {
+    var plan = CertificatePlan.workload(id)
+    if let seconds { plan.notAfter = TestAuthority.epoch + seconds }
+    let authority = id.hasPrefix("spiffe://other") ? Stage.other : Stage.authority
+    return try UpstreamHost(name, on: network, identity: authority.issue(plan), dialect: dialect)
+  }
+
+  /// Subscribes to gateways and sidecars of these hosts, in order of preference.
+  func subscribe(
+    _ hosts: [String], dialect: ADSDialect = .delta, peer: String = "spiffe://example.org/central"
+  )
+    throws
+  {
+    let endpoints = try hosts.map {
+      try #require(Endpoint(network.address(of: $0, port: UpstreamHost.port).description))
+    }
+    let kinds = try [gateway, sidecar].map { try #require(Kinds[$0]) }
+    let settings = SubscriptionSettings(
+      source: "central", endpoints: endpoints, peer: try SPIFFEPattern(parsing: peer), dialect: dialect,
+      kinds: kinds, minimumTLS: .tls13)
+    let subscriber = ADSSubscriber(
+      .init(
+        dialect: dialect, types: kinds.map(\.typeURL), node: Node(id: "relay"), source: "central",
+        upstream: hosts[0], instance: "me", limits: Limits()))
+    subscription = Subscription(
+      settings, subscriber: subscriber, loop: loop, limits: Limits(), memory: LoopMemory(),
+      resolver: Resolver(worker: InlineWorker(), limits: Limits(), wake: {}), seed: 5, owner: self)
+    try adopt(trusting: [Stage.authority, Stage.other])
+  }
+
+  func adopt(trusting authorities: [TestAuthority]) throws {
+    let own = Stage.authority.issue("spiffe://example.org/edge")
+    var bundles: [TrustDomain: Bundle] = [:]
+    for authority in authorities {
+      let domain = try TrustDomain(authority.trustDomain)
+      bundles[domain] = try Bundle(trustDomain: domain, anchors: [authority.certificate])
+    }
+    generation += 1
+    subscription?.adopt(
+      Credentials(
+        svid: try X509SVID(derChain: own.chain.flatMap { $0 }, derKey: own.key), bundles: bundles,
+        generation: generation))
+  }
+
+  @discardableResult
+  func run(atMost time: Duration = .seconds(10), until done: () -> Bool) -> Bool {
+    network.run(atMost: time, until: done)
+  }
+
+  var isFollowing: Bool { subscription?.health == .following }
+
+  func subscription(_ subscription: Subscription, received updates: [SourceUpdate]) {
+    for update in updates {
+      switch update.kind {
+      case .replace(let type, let resources): held[type] = Set(resources.map(\.wireName))
+      case .change(let type, let upserts, let removals):
+        held[type, default: []].formUnion(upserts.map(\.wireName))
+        held[type, default: []].subtract(removals)
+      case .complete: isComplete = true
+      }
+    }
+  }
+
+  func subscription(_ subscription: Subscription, became state: Subscription.Health) {
+    states.append((loop.now, state))
+  }
+}
