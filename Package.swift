@@ -84,6 +84,7 @@ let package = Package(
     room(
       "Manifests",
       ["Documents", "Primitives", "Snapshots", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+    room("MCP", ["Primitives", "Snapshots"]),
     room("XDS", ["Primitives", "Snapshots"]),
     room("Policy", ["Documents", "SPIFFE", "Snapshots"]),
     room("Gates", ["Policy", "Primitives", "SPIFFE", "Snapshots"]),
@@ -153,6 +154,13 @@ let package = Package(
       "XDS",
       [
         "Primitives", "Protos", "Snapshots", "XDS",
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      excluding: ["Conversations"]),
+    tests(
+      "MCP",
+      [
+        "MCP", "Primitives", "Protos", "Snapshots",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
       excluding: ["Conversations"]),

@@ -108,11 +108,15 @@ public final class SegmentList: Sendable {
 public final class SharedBody: Sendable {
   public let lists: [SegmentList]
   public let depth: SegmentDepth
+  /// Read in place of each segment's first byte; nil reads it as it is. For a format that differs from
+  /// another one in nothing but the tag before every element.
+  public let leadingByte: UInt8?
   public let byteCount: Int
 
-  public init(_ lists: [SegmentList], depth: SegmentDepth) {
+  public init(_ lists: [SegmentList], depth: SegmentDepth, leadingByte: UInt8? = nil) {
     self.lists = lists
     self.depth = depth
+    self.leadingByte = leadingByte
     byteCount = lists.reduce(0) { $0 + $1.byteCount(depth) }
   }
 
@@ -147,6 +151,9 @@ public struct SharedBodyCursor: Sendable {
         let size = min(remaining, target.count - written)
         if size > 0 {
           unsafe (destination + written).copyMemory(from: current.start + from, byteCount: size)
+          if offset == 0, let byte = body.leadingByte {
+            unsafe (destination + written).storeBytes(of: byte, as: UInt8.self)
+          }
           written += size
         }
         guard size == remaining else {

@@ -35,11 +35,13 @@ public struct Collection: Sendable {
     let delta: SharedBody
     let stateOfTheWorld: SharedBody
     let classic: SharedBody
+    let classicStream: SharedBody
 
     init(_ lists: [SegmentList]) {
       delta = SharedBody(lists, depth: .whole)
       stateOfTheWorld = SharedBody(lists, depth: .inner)
       classic = SharedBody(lists, depth: .core)
+      classicStream = SharedBody(lists, depth: .core, leadingByte: Collection.classicStreamTag)
     }
   }
 
@@ -75,6 +77,13 @@ public struct Collection: Sendable {
     case .core: storage.bodies.classic
     }
   }
+
+  /// Begins an element of the classic `Resources`: field 3, length-delimited. In every other message
+  /// elements are field 2.
+  public static let classicStreamTag: UInt8 = 3 << 3 | 2
+
+  /// `body(.core)` with the tag of that message.
+  public var classicStreamBody: SharedBody { storage.bodies.classicStream }
 
   /// The resource of this wire name.
   public subscript(name: String) -> Resource? {

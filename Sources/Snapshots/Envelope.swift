@@ -94,6 +94,9 @@ extension Admission {
     type: TypeName, envelope: [UInt8], wrapperName: String?, source: String, seen: Timestamp,
     limits: Limits, canonicalize: BodyCanonicalizer? = nil
   ) throws(AdmissionError) -> Resource {
+    guard envelope.count <= limits.resourceBytes else {
+      throw .tooLarge(bytes: envelope.count, limit: limits.resourceBytes)
+    }
     let decoded: MCPEnvelope
     do {
       decoded = try MCPEnvelope(ProtobufReader(envelope))
@@ -119,8 +122,13 @@ extension Admission {
   /// The name an xDS payload gives itself, readable even where the object will be set aside; nil when
   /// not even that can be read.
   public static func claimedName(type: TypeName, payload: EncodedAny) -> String? {
+    claimedName(type: type, envelope: payload.value)
+  }
+
+  /// The same of an encoded istio.mcp.v1alpha1.Resource.
+  public static func claimedName(type: TypeName, envelope: [UInt8]) -> String? {
     if Kinds[type]?.isBare == true { return Kind.bareName }
-    guard let name = try? MCPEnvelope(ProtobufReader(payload.value)).metadata?.name, !name.isEmpty else {
+    guard let name = try? MCPEnvelope(ProtobufReader(envelope)).metadata?.name, !name.isEmpty else {
       return nil
     }
     return heldName(of: name, type: type)
@@ -202,8 +210,11 @@ struct MCPMetadata {
     }
   }
 
+  /// Go's zero time, the first second of the year 1: what Galley writes where there is no time.
+  private static let goZeroSeconds: Int64 = -62_135_596_800
+
   func time(else seen: Timestamp) throws(AdmissionError) -> Timestamp {
-    guard hasTime else { return seen }
+    guard hasTime, seconds != MCPMetadata.goZeroSeconds || nanoseconds != 0 else { return seen }
     guard let nanoseconds = Int32(exactly: nanoseconds) else {
       throw .badTime(seconds: seconds, nanoseconds: nanoseconds)
     }

@@ -71,6 +71,24 @@ public enum Kinds {
     row(
       "config.istio.io", "QuotaSpecBinding", ["v1alpha2"], "istio.mixer.v1.config.client.QuotaSpecBinding",
       "quotaspecbindings", "istio/mixer/v1/config/client/quotaspecbindings"),
+    row(
+      "config.istio.io", "attributemanifest", ["v1alpha2"], "istio.policy.v1beta1.AttributeManifest",
+      "attributemanifests", "istio/policy/v1beta1/attributemanifests"),
+    row(
+      "config.istio.io", "instance", ["v1alpha2"], "istio.policy.v1beta1.Instance",
+      "instances", "istio/policy/v1beta1/instances"),
+    row(
+      "config.istio.io", "handler", ["v1alpha2"], "istio.policy.v1beta1.Handler",
+      "handlers", "istio/policy/v1beta1/handlers"),
+    row(
+      "config.istio.io", "rule", ["v1alpha2"], "istio.policy.v1beta1.Rule",
+      "rules", "istio/policy/v1beta1/rules"),
+    row(
+      "config.istio.io", "adapter", ["v1alpha2"], "google.protobuf.Struct",
+      "adapters", "istio/config/v1alpha2/adapters"),
+    row(
+      "config.istio.io", "template", ["v1alpha2"], "google.protobuf.Struct",
+      "templates", "istio/config/v1alpha2/templates"),
   ]
 
   /// The kind of a type, of today or classic; nil when the table does not know it.
@@ -79,9 +97,18 @@ public enum Kinds {
   /// The kind behind a classic MCP collection name.
   public static subscript(collection name: String) -> Kind? { byCollection[name] }
 
+  /// The kind of the classic protocol whose body is this message: how Istio 1.0 named what it wanted. Of
+  /// two kinds with one message (Policy and MeshPolicy) the one with namespaces; nil for Struct, which
+  /// says nothing.
+  public static subscript(bodyMessage name: String) -> Kind? { byBody[name] }
+
   private static let byType = Dictionary(uniqueKeysWithValues: (all + classic).map { ($0.type, $0) })
   private static let byCollection = Dictionary(
     uniqueKeysWithValues: (all + classic).compactMap { kind in kind.collection.map { ($0, kind) } })
+  private static let byBody = Dictionary(
+    (all + classic).filter { $0.collection != nil && $0.bodyMessage != "google.protobuf.Struct" }
+      .map { ($0.bodyMessage, $0) }
+  ) { first, second in first.isClusterScoped ? second : first }
 
   private static let security: [Kind] = [
     row(

@@ -129,6 +129,9 @@ public struct ProtobufReader {
   /// Bytes between the cursor and the end.
   public var remaining: Int { end - position }
 
+  /// The bytes between the cursor and the end, copied.
+  public var rest: [UInt8] { Array(bytes[position..<end]) }
+
   private func run(_ field: Field) throws(ProtobufError) -> Range<Int> {
     guard case .run(let range) = field.content else { throw .wrongWireType(field: field.number) }
     return range

@@ -113,6 +113,12 @@ public struct View: Sendable {
     if snapshot.collections[type]?.contains(name) == true { return .policy }
     return snapshot.removalCauses[type, name] ?? .source
   }
+
+  /// The same for a client that only claims to hold it: the true cause would tell whether a hidden object
+  /// of that name exists, and its very version proves that the client was once allowed to know.
+  public func removalCause(of name: String, type: TypeName, claimedVersion: String) -> RemovalCause {
+    snapshot.collections[type]?[name]?.version.description == claimedVersion ? .policy : .source
+  }
 }
 
 /// Why names were removed, for those not simply removed by their source. Bounded: when full it forgets

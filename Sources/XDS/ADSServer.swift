@@ -13,26 +13,17 @@
 public import Primitives
 public import Snapshots
 
-/// What the server learned from a request; for status, audit and metrics.
-public enum ADSServerEvent: Sendable, Equatable {
-  case nodeIdentified(id: String)
-  case subscribed(typeURL: String)
-  case acknowledged(typeURL: String, version: String)
-  /// NACK.
-  case rejected(typeURL: String, version: String, message: String)
-  /// An answer to a response that no longer waits: ignored but for the names it carries.
-  case stale(typeURL: String)
-}
+/// The vocabulary every dialect shares.
+public typealias ADSResponse = StreamResponse
+public typealias ADSServerEvent = StreamEvent
 
 /// One stream of one client.
 public struct ADSServer {
   public let dialect: ADSDialect
   private let limits: Limits
   private var view = View.nothing
-  /// Type URL → position in the arrays below, which are in the order of first requests: the order of
-  /// answers.
-  private var indexByURL: [String: Int] = [:]
-  private var schedules: [Schedule] = []
+  /// By type URL; the arrays below have its order.
+  private var agenda = Agenda()
   // One of the two is in use, by dialect. Beside an enum, not in it: in place, a request costs what it
   // changes, however many names its subscription holds.
   private var worlds: [StateOfTheWorldSubscription] = []
@@ -41,14 +32,6 @@ public struct ADSServer {
   private var lastNonce: UInt64 = 0
   /// The client's own name for itself; a label, never proof.
   public private(set) var nodeID: String?
-
-  private struct Schedule {
-    let typeURL: String
-    /// May have something to send.
-    var isDue = true
-    /// Has something to send that must wait until then.
-    var waitsUntil: Instant?
-  }
 
   public init(dialect: ADSDialect, limits: Limits) {
     self.dialect = dialect
@@ -77,7 +60,7 @@ public struct ADSServer {
         throw .malformedRequest(error)
       }
       identify(request.nodeID)
-      let isFirst = indexByURL[request.typeURL] == nil
+      let isFirst = agenda.index(of: request.typeURL) == nil
       let index = try subscription(to: request.typeURL)
       let outcome = try deltas[index].receive(request, isFirst: isFirst, limits: limits)
       report(outcome, index)
@@ -87,24 +70,18 @@ public struct ADSServer {
   /// The newest view of the client's policy class.
   public mutating func update(_ view: View) {
     self.view = view
-    for index in schedules.indices { schedules[index].isDue = true }
+    agenda.markAllDue()
   }
 
   /// The next response to write, or nil when there is none now. An error ends the stream with its code.
   public mutating func nextResponse(now: Instant) throws(ADSError) -> ADSResponse? {
-    for index in schedules.indices where schedules[index].isDue {
+    for index in agenda.indices where agenda.isDue(index) {
       let turn = Turn(view: view, now: now, limits: limits, nonce: String(lastNonce + 1))
-      switch dialect == .delta ? deltas[index].next(turn) : try worlds[index].next(turn) {
-      case .send(let response):
+      let step = dialect == .delta ? deltas[index].next(turn) : try worlds[index].next(turn)
+      agenda.note(step, index)
+      if case .send(let response) = step {
         lastNonce += 1
-        schedules[index].waitsUntil = nil
         return response
-      case .wait(let until):
-        schedules[index].waitsUntil = until
-        schedules[index].isDue = false
-      case .nothing:
-        schedules[index].waitsUntil = nil
-        schedules[index].isDue = false
       }
     }
     return nil
@@ -116,47 +93,34 @@ public struct ADSServer {
 
   /// When `deadlinePassed` should be called; nil when nothing waits for time alone.
   public func nextDeadline() -> Instant? {
-    schedules.compactMap(\.waitsUntil).min()
+    agenda.nextDeadline()
   }
 
   /// Looks again at what waited until now; `nextResponse` then has it.
   public mutating func deadlinePassed(now: Instant) {
-    for index in schedules.indices {
-      if let until = schedules[index].waitsUntil, until <= now { schedules[index].isDue = true }
-    }
+    agenda.deadlinePassed(now: now)
   }
 
-  /// One subscription as status and CSDS show it.
-  public struct Status: Sendable, Equatable {
-    public let typeURL: String
-    /// version_info of the last response; nil before the first.
-    public let sent: String?
-    /// version_info of the last response the client accepted.
-    public let acked: String?
-    public let nacks: Int
-    /// The client's reason for its last refusal.
-    public let lastNack: String?
-  }
+  public typealias Status = SubscriptionStatus
 
-  /// All schedules in the order of their first requests.
+  /// All subscriptions in the order of their first requests.
   public var status: [Status] {
-    schedules.indices.map { index in
-      let deliveries = dialect == .delta ? deltas[index].deliveries : worlds[index].deliveries
-      return Status(
-        typeURL: schedules[index].typeURL, sent: deliveries.sent, acked: deliveries.acknowledged,
-        nacks: deliveries.refusals, lastNack: deliveries.lastRefusal)
+    agenda.indices.map { index in
+      Status(
+        typeURL: agenda.name(index),
+        dialect == .delta ? deltas[index].deliveries : worlds[index].deliveries)
     }
   }
 
   /// Some response has waited for its answer for longer than `limits.acknowledgement`. Bare kinds do not
   /// count: istiod never answers them.
   public func isLagging(now: Instant) -> Bool {
-    schedules.indices.contains { index in
-      guard TypeURL(parsing: schedules[index].typeURL).flatMap({ Kinds[$0.type] })?.isBare != true else {
+    agenda.indices.contains { index in
+      guard TypeURL(parsing: agenda.name(index)).flatMap({ Kinds[$0.type] })?.isBare != true else {
         return false
       }
       let deliveries = dialect == .delta ? deltas[index].deliveries : worlds[index].deliveries
-      return deliveries.blockedUntil(limits: limits).map { $0 <= now } ?? false
+      return deliveries.isOverdue(now: now, limits: limits)
     }
   }
 
@@ -169,29 +133,20 @@ public struct ADSServer {
   private mutating func subscription(to typeURL: String) throws(ADSError) -> Int {
     guard !typeURL.isEmpty else { throw .missingTypeURL }
     guard typeURL.utf8.count <= TypeURL.bytesMax else { throw .typeURLTooLong(bytes: typeURL.utf8.count) }
-    if let index = indexByURL[typeURL] { return index }
-    guard schedules.count < limits.typesPerStream else {
+    if let index = agenda.index(of: typeURL) { return index }
+    guard agenda.indices.count < limits.typesPerStream else {
       throw .tooManyTypes(limit: limits.typesPerStream)
     }
     switch dialect {
     case .stateOfTheWorld: worlds.append(StateOfTheWorldSubscription(typeURL: typeURL, limits: limits))
     case .delta: deltas.append(DeltaSubscription(typeURL: typeURL, limits: limits))
     }
-    schedules.append(Schedule(typeURL: typeURL))
-    indexByURL[typeURL] = schedules.count - 1
     events.append(.subscribed(typeURL: typeURL))
-    return schedules.count - 1
+    return agenda.add(typeURL)
   }
 
   private mutating func report(_ outcome: RequestOutcome, _ index: Int) {
-    let typeURL = schedules[index].typeURL
-    schedules[index].isDue = true
-    if let version = outcome.acknowledged {
-      events.append(.acknowledged(typeURL: typeURL, version: version))
-    }
-    if let refused = outcome.refused {
-      events.append(.rejected(typeURL: typeURL, version: refused.version, message: refused.reason))
-    }
-    if outcome.isStale { events.append(.stale(typeURL: typeURL)) }
+    agenda.markDue(index)
+    events += outcome.events(agenda.name(index))
   }
 }

@@ -11,17 +11,8 @@
 public import Primitives
 public import Snapshots
 
-/// What the subscriber learned; for status, logs and metrics.
-public enum ADSSubscriberEvent: Sendable, Equatable {
-  /// The first answer for a type since this subscriber was made.
-  case answered(typeURL: String)
-  /// We refused a response (NACK).
-  case refused(typeURL: String, reason: String)
-  /// A foreign upstream turned empty; what it had is kept.
-  case turnedEmpty(typeURL: String)
-  /// A response for a type we did not ask for.
-  case unexpected(typeURL: String)
-}
+/// The vocabulary every dialect shares.
+public typealias ADSSubscriberEvent = FollowerEvent
 
 /// The subscriptions of one relay at one upstream.
 public struct ADSSubscriber {
@@ -44,7 +35,6 @@ public struct ADSSubscriber {
       dialect: ADSDialect, types: [TypeURL], node: Node, source: String, upstream: String,
       instance: String, limits: Limits, canonicalize: BodyCanonicalizer? = nil
     ) {
-      precondition(Set(types.map(\.type)).count == types.count, "a kind is asked for twice")
       self.dialect = dialect
       self.types = types
       self.node = node
@@ -59,31 +49,24 @@ public struct ADSSubscriber {
   /// One type asked for.
   private struct Topic {
     let url: TypeURL
-    /// The last good set.
-    var held = Collection.empty
     /// version_info of the last good response; state of the world only.
     var version = ""
-    var isAnswered = false
-    var isAnsweredOnStream = false
     /// Delta: nothing was said of what we hold, so the first answer is everything.
     var awaitsEverything = false
   }
 
-  /// How long types may stay silent before the source counts as complete without them. Reason: xDS
-  /// advises 15 s before concluding that something does not exist.
-  public static let patience: Duration = .seconds(15)
-
   private var settings: Settings
   private var topics: [Topic]
+  /// What is held of each topic, by its index.
+  private var following: Following
   private var position: Position?
   private var requests: [[UInt8]] = []
   private var events: [ADSSubscriberEvent] = []
-  private var firstAnswerAt: Instant?
-  private var isComplete = false
 
   public init(_ settings: Settings) {
     self.settings = settings
     topics = settings.types.map { Topic(url: $0) }
+    following = Following(source: settings.source, types: settings.types.map(\.type))
   }
 
   /// Begins a new stream and returns its first requests. `held` is what is being served of this source
@@ -93,23 +76,19 @@ public struct ADSSubscriber {
     self.position = position
     settings.upstream = upstream
     requests = []
-    for index in topics.indices {
-      topics[index].held = held[topics[index].url.type] ?? .empty
-      topics[index].isAnsweredOnStream = false
-    }
+    following.begin(held: held)
     return topics.indices.map { firstRequest($0) }
   }
 
   /// Holds what an earlier process held, before the first stream.
   public mutating func hold(_ held: [TypeName: Collection], position: Position?) {
     self.position = position
-    for index in topics.indices { topics[index].held = held[topics[index].url.type] ?? .empty }
+    following.begin(held: held)
   }
 
   /// Begins a new stream with what this subscriber itself holds; `upstream` is who answers now.
   public mutating func resume(upstream: String) -> [[UInt8]] {
-    let held = Dictionary(uniqueKeysWithValues: topics.map { ($0.url.type, $0.held) })
-    return begin(held: held, position: position, upstream: upstream)
+    begin(held: following.held, position: position, upstream: upstream)
   }
 
   /// Takes one response. An error ends the stream; what is held stays.
@@ -128,13 +107,15 @@ public struct ADSSubscriber {
     }
     let reading: ResponseReading
     do {
-      reading = try ResponseReading(response, dialect: settings.dialect, context(index, wallClock))
+      reading = try ResponseReading(
+        response.elements, removed: response.removed, form: settings.dialect == .delta ? .delta : .any,
+        context(index, wallClock))
     } catch {
       refuse(response, index, reason: error.reason)
       return []
     }
     let updates = try take(reading, from: response, index, now: now, wallClock: wallClock)
-    return updates + completed()
+    return updates + following.completed()
   }
 
   /// The next request to write, or nil when there is none now.
@@ -148,23 +129,23 @@ public struct ADSSubscriber {
 
   /// When `deadlinePassed` should be called; nil when nothing waits for time.
   public func nextDeadline() -> Instant? {
-    isComplete ? nil : firstAnswerAt.map { $0 + ADSSubscriber.patience }
+    following.nextDeadline()
   }
 
-  /// After `patience` the source is complete without the types that stay silent.
+  /// After `Following.patience` the source is complete without the types that stay silent.
   public mutating func deadlinePassed(now: Instant) -> [SourceUpdate] {
-    guard let deadline = nextDeadline(), deadline <= now else { return [] }
-    isComplete = true
-    return [SourceUpdate(source: settings.source, kind: .complete)]
+    following.deadlinePassed(now: now)
   }
 
   /// Types the upstream has not answered since this subscriber was made.
-  public var unanswered: [TypeURL] { topics.filter { !$0.isAnswered }.map(\.url) }
+  public var unanswered: [TypeURL] {
+    topics.indices.filter { !following.isAnswered($0) }.map { topics[$0].url }
+  }
 
   /// State of the world: asks for every type again. istiod does not push every kind of change.
   public mutating func refresh() {
     guard settings.dialect == .stateOfTheWorld else { return }
-    for topic in topics where topic.isAnsweredOnStream {
+    for (index, topic) in topics.enumerated() where following.isAnsweredOnStream(index) {
       var request = DiscoveryRequest()
       request.typeURL = topic.url.text
       request.versionInfo = topic.version
@@ -183,7 +164,7 @@ public struct ADSSubscriber {
     case .delta:
       var request = DeltaDiscoveryRequest()
       request.typeURL = topics[index].url.text
-      for resource in topics[index].held.resources {
+      for resource in following.held(index).resources {
         request.initialVersions[resource.wireName] = resource.version.description
       }
       var encoded = request.encoded(node: node)
@@ -201,7 +182,7 @@ public struct ADSSubscriber {
 
   private func context(_ index: Int, _ wallClock: Timestamp) -> ResponseReading.Context {
     ResponseReading.Context(
-      type: topics[index].url.type, held: topics[index].held, source: settings.source,
+      type: topics[index].url.type, held: following.held(index), source: settings.source,
       place: settings.upstream, wallClock: wallClock, limits: settings.limits,
       canonicalize: settings.canonicalize)
   }
@@ -211,21 +192,19 @@ public struct ADSSubscriber {
     wallClock: Timestamp
   ) throws(ADSError) -> [SourceUpdate] {
     let controlPlane = response.identifier.flatMap { ControlPlane(json: $0) }
-    let held = topics[index].held
     let isWhole = settings.dialect == .stateOfTheWorld || topics[index].awaitsEverything
-    let removals = isWhole ? absent(from: reading, held) : reading.removed.filter { held.contains($0) }
-    let upserts = reading.admitted.filter { held[$0.wireName]?.version != $0.version }
+    let change = following.change(reading, isWhole: isWhole, index)
 
-    if controlPlane == nil, isSuspicious(removals: removals, reading, index) {
+    if controlPlane == nil, following.isSuspicious(change, index) {
       events.append(.turnedEmpty(typeURL: topics[index].url.text))
       note(answerTo: index, now: now)
       refuse(response, index, reason: "Nothing is left of what was there: kept until the operator decides")
       return []
     }
     if let controlPlane {
-      try judge(controlPlane.position, bringsChange: !upserts.isEmpty || !removals.isEmpty, wallClock)
+      try judge(controlPlane.position, bringsChange: !change.isEmpty, wallClock)
     }
-    topics[index].held = held.applying(upserts: upserts, removals: removals)
+    following.apply(change, index)
     topics[index].version = response.version
     topics[index].awaitsEverything = false
     note(answerTo: index, now: now)
@@ -233,28 +212,10 @@ public struct ADSSubscriber {
     return [
       SourceUpdate(
         source: settings.source,
-        kind: .change(topics[index].url.type, upserts: upserts, removals: removals),
+        kind: .change(topics[index].url.type, upserts: change.upserts, removals: change.removals),
         rejected: reading.rejected, isWhole: isWhole, position: controlPlane?.position,
         removals: controlPlane?.removals ?? .source)
     ]
-  }
-
-  /// Names that a whole set no longer has. What was set aside keeps its last good version; and where
-  /// something could not even be named, nothing is taken as gone.
-  private func absent(from reading: ResponseReading, _ held: Collection) -> [String] {
-    guard !reading.hasUnnamed else { return [] }
-    let present = Set(reading.admitted.map(\.wireName)).union(reading.rejectedNames)
-    return held.names.filter { !present.contains($0) }
-  }
-
-  /// A foreign upstream that answers with nothing, at the beginning of a stream or for all it had.
-  private func isSuspicious(removals: [String], _ reading: ResponseReading, _ index: Int) -> Bool {
-    let topic = topics[index]
-    guard !topic.held.isEmpty, removals.count == topic.held.count, reading.admitted.isEmpty else {
-      return false
-    }
-    let others = topics.enumerated().contains { $0.offset != index && !$0.element.held.isEmpty }
-    return !topic.isAnsweredOnStream || !others
   }
 
   private mutating func judge(
@@ -279,16 +240,9 @@ public struct ADSSubscriber {
   }
 
   private mutating func note(answerTo index: Int, now: Instant) {
-    if !topics[index].isAnswered { events.append(.answered(typeURL: topics[index].url.text)) }
-    topics[index].isAnswered = true
-    topics[index].isAnsweredOnStream = true
-    if firstAnswerAt == nil { firstAnswerAt = now }
-  }
-
-  private mutating func completed() -> [SourceUpdate] {
-    guard !isComplete, topics.allSatisfy(\.isAnswered) else { return [] }
-    isComplete = true
-    return [SourceUpdate(source: settings.source, kind: .complete)]
+    if following.noteAnswer(index, now: now) {
+      events.append(.answered(typeURL: topics[index].url.text))
+    }
   }
 
   private mutating func acknowledge(_ response: ReceivedResponse) {

@@ -126,13 +126,11 @@ struct DeltaSubscription {
       removed: initial.keys.filter { interest.covers($0) && !target.contains($0) }.sorted())
   }
 
-  /// Why the client loses a name. Where it only claims to hold it, the true cause would tell it whether
-  /// a hidden object of that name exists; its version proves that it was once allowed to know.
+  /// Why the client loses a name.
   private func cause(of name: String, _ view: View) -> RemovalCause {
     guard let type = url?.type else { return .source }
     guard let claimed = initial?[name] else { return view.removalCause(of: name, type: type) }
-    let hidden = view.snapshot.collections[type]?[name]
-    return hidden?.version.description == claimed ? .policy : .source
+    return view.removalCause(of: name, type: type, claimedVersion: claimed)
   }
 
   /// Until when a response must wait; nil when it may go. A first answer waits for nothing: all that can
@@ -214,38 +212,5 @@ struct DeltaSubscription {
       ADSResponse(
         typeURL: typeURL, version: text, nonce: turn.nonce, head: head, body: body, resources: resources,
         removed: removed.count, removals: removals, view: turn.view.number))
-  }
-}
-
-/// Contents a client has refused: never sent again on this stream.
-struct Refusals {
-  private struct Entry: Hashable {
-    let name: String
-    let version: Version
-  }
-
-  private var entries: Set<Entry> = []
-  /// Whole collections that were refused; kept as they are, since listing them would copy them.
-  private var sets: [Collection] = []
-
-  /// Whole collections remembered. Reason: only first answers are whole.
-  private static let setsMax = 16
-
-  var isEmpty: Bool { entries.isEmpty && sets.isEmpty }
-
-  /// False when there is no room for more.
-  mutating func insert(_ content: Deliveries.Content, limit: Int) -> Bool {
-    switch content {
-    case .set(let collection):
-      if !collection.isEmpty { sets.append(collection) }
-    case .changes(let changes):
-      for resource in changes { entries.insert(Entry(name: resource.wireName, version: resource.version)) }
-    }
-    return entries.count <= limit && sets.count <= Refusals.setsMax
-  }
-
-  func contains(_ resource: Resource) -> Bool {
-    entries.contains(Entry(name: resource.wireName, version: resource.version))
-      || sets.contains { $0[resource.wireName]?.version == resource.version }
   }
 }

@@ -1,44 +1,7 @@
 // The requests of both dialects, read and written by hand: a handful of fields, all bounded.
-// Source: envoy.service.discovery.v3 DiscoveryRequest and DeltaDiscoveryRequest, google.rpc.Status.
+// Source: envoy.service.discovery.v3 DiscoveryRequest and DeltaDiscoveryRequest.
 
 internal import Snapshots
-
-/// A google.rpc.Status in a request: the client refuses a response.
-struct RequestFault: Equatable {
-  var code: Int64
-  var message: String
-
-  /// INVALID_ARGUMENT: what we say ourselves when a response is broken.
-  static let invalidArgument: Int64 = 3
-
-  init(code: Int64, message: String) {
-    self.code = code
-    self.message = message
-  }
-
-  init(_ reader: ProtobufReader) throws(ProtobufError) {
-    var reader = reader
-    self.init(code: 0, message: "")
-    while let field = try reader.next() {
-      switch field.number {
-      case 1:
-        try reader.once(field)
-        code = Int64(bitPattern: try reader.integer(field))
-      case 2:
-        try reader.once(field)
-        message = try reader.string(field)
-      default: break
-      }
-    }
-  }
-
-  func write(_ field: Int, to writer: inout ProtobufWriter) {
-    writer.message(field) { status in
-      status.integer(1, code)
-      status.string(2, message)
-    }
-  }
-}
 
 /// State of the world.
 struct DiscoveryRequest: Equatable {

@@ -2,35 +2,7 @@
 // for protobuf lets fields come in any order. Reading is strict about what may occur once.
 // Source: envoy.service.discovery.v3 DiscoveryResponse and DeltaDiscoveryResponse.
 
-public import Primitives
-public import Snapshots
-
-/// One message to a client: `head` and then `body`, which many clients share.
-public struct ADSResponse: Sendable {
-  /// Exactly as the client asked.
-  public let typeURL: String
-  /// version_info, or system_version_info in the delta dialect.
-  public let version: String
-  /// Unique on its stream.
-  public let nonce: String
-  public let head: [UInt8]
-  /// Nil when the response carries no resources.
-  public let body: SharedBody?
-  /// Resources in it.
-  public let resources: Int
-  /// Resources it takes away.
-  public let removed: Int
-  /// Why it takes them away; nil when it takes none.
-  public let removals: RemovalCause?
-  /// Number of the view it was made from.
-  public let view: UInt64
-
-  /// Bytes of the message without gRPC's prefix.
-  public var byteCount: Int { head.count + (body?.byteCount ?? 0) }
-
-  /// The whole message, copied: for tests and small tools.
-  public var bytes: [UInt8] { head + (body?.bytes ?? []) }
-}
+internal import Snapshots
 
 enum ResponseHead {
   static func stateOfTheWorld(

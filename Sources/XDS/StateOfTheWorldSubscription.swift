@@ -67,6 +67,7 @@ struct StateOfTheWorldSubscription {
       if case .set(let collection) = sent.content { confirmed = collection }
       return RequestOutcome(acknowledged: sent.version)
     case .refused(let sent):
+      guard !sent.isWithdrawal else { throw .withdrawalRefused(typeURL: typeURL) }
       if case .set(let collection) = sent.content { refused.insert(collection.version) }
       guard refused.count <= StateOfTheWorldSubscription.refusedMax else {
         throw .refusedTooMuch(typeURL: typeURL, limit: StateOfTheWorldSubscription.refusedMax)
@@ -80,7 +81,8 @@ struct StateOfTheWorldSubscription {
     let target = interest.select(collection)
     guard let held else { return send(target, removals: nil, removed: 0, turn) }
     let isNewer = target.version != held.version
-    guard isNewer || owesAnswer || owesRepeat else {
+    // One who refused what was sent last acts on something older, which may have to go yet.
+    guard isNewer || owesAnswer || owesRepeat || refused.contains(held.version) else {
       hasOtherInterest = false
       return .nothing
     }
@@ -105,7 +107,7 @@ struct StateOfTheWorldSubscription {
         return send(first, removals: .released, removed: lost[.released].count, turn)
       }
     }
-    return send(target, removals: lost.single, removed: lost.names.values.reduce(0) { $0 + $1.count }, turn)
+    return send(target, removals: lost.single, removed: lost.count, turn)
   }
 
   /// A grant ended: goes at once, whatever waits. With other causes mixed in, what the client has is

@@ -4,29 +4,36 @@
 //                       └─────10 s without either──► no longer in the way
 //
 // A nonce is an answer to one response; ACK and NACK of an older one than the last are stale unless it
-// is still waiting (a narrowing overtakes). Nonces die with the stream.
+// is still waiting (a narrowing overtakes). Nonces die with the stream. The same in every dialect.
 
-internal import Primitives
-internal import Snapshots
+public import Primitives
 
 /// Bookkeeping of responses and their answers.
-struct Deliveries {
-  struct Sent {
-    let nonce: String
-    let version: String
-    let at: Instant
-    let content: Content
+public struct Deliveries: Sendable {
+  public struct Sent: Sendable {
+    public let nonce: String
+    public let version: String
+    public let at: Instant
+    public let content: Content
     /// It takes away what a grant no longer covers.
-    let isWithdrawal: Bool
+    public let isWithdrawal: Bool
+
+    public init(nonce: String, version: String, at: Instant, content: Content, isWithdrawal: Bool) {
+      self.nonce = nonce
+      self.version = version
+      self.at = at
+      self.content = content
+      self.isWithdrawal = isWithdrawal
+    }
   }
 
   /// What the client refuses if it refuses the response.
-  enum Content {
+  public enum Content: Sendable {
     case set(Collection)
     case changes([Resource])
   }
 
-  enum Answer {
+  public enum Answer: Sendable {
     case acknowledged(Sent)
     case refused(Sent)
     /// Of the last response once more, which has its answer: a request about names alone.
@@ -37,11 +44,15 @@ struct Deliveries {
 
   /// Responses without an answer, oldest first.
   private var waiting: [Sent] = []
-  private(set) var sent: String?
+  /// Version of the last response; nil before the first.
+  public private(set) var sent: String?
   private var lastNonce = ""
-  private(set) var acknowledged: String?
-  private(set) var refusals = 0
-  private(set) var lastRefusal: String?
+  /// Version of the last response the client accepted.
+  public private(set) var acknowledged: String?
+  /// Responses the client refused.
+  public private(set) var refusals = 0
+  /// The client's reason for its last refusal.
+  public private(set) var lastRefusal: String?
 
   /// Responses that may wait for an answer at once. Reason: istiod never answers some; older ones are
   /// forgotten, which makes a late answer stale.
@@ -49,17 +60,19 @@ struct Deliveries {
   /// Bytes kept of a client's reason.
   private static let reasonBytesMax = 1024
 
-  /// Something has been sent on this stream.
-  var hasSent: Bool { sent != nil }
+  public init() {}
 
-  mutating func record(_ response: Sent) {
+  /// Something has been sent on this stream.
+  public var hasSent: Bool { sent != nil }
+
+  public mutating func record(_ response: Sent) {
     waiting.append(response)
     if waiting.count > Deliveries.waitingMax { waiting.removeFirst() }
     sent = response.version
     lastNonce = response.nonce
   }
 
-  mutating func receive(nonce: String, fault: RequestFault?) -> Answer {
+  public mutating func receive(nonce: String, fault: RequestFault?) -> Answer {
     guard let index = waiting.firstIndex(where: { $0.nonce == nonce }) else {
       return nonce == lastNonce ? .known : .stale
     }
@@ -76,8 +89,13 @@ struct Deliveries {
   }
 
   /// Until when the missing answer to the last response holds up the next; nil when nothing waits.
-  func blockedUntil(limits: Limits) -> Instant? {
+  public func blockedUntil(limits: Limits) -> Instant? {
     waiting.last.map { $0.at + limits.acknowledgement }
+  }
+
+  /// The last response has waited for its answer for longer than `limits.acknowledgement`.
+  public func isOverdue(now: Instant, limits: Limits) -> Bool {
+    blockedUntil(limits: limits).map { $0 <= now } ?? false
   }
 
   private static func cut(_ text: String) -> String {

@@ -1,0 +1,308 @@
+// The asking side of one classic MCP stream: what a relay says to a Galley, or to another server of its
+// time. Same shape as `ADSSubscriber`.
+//
+//   begin(held) ─► first requests          receive(message) ─► updates for merging
+//   nextRequest() until nil: ACKs, NACKs   deadlinePassed()  ─► "complete" although some kind is silent
+//   streamEnded(status) ─► reopen without a collection, or a failure
+//
+// A version of such a server proves nothing: Galley counts from 0 again after a restart, so what is new is
+// decided by content hashes. Nor does it say why things are gone: one that turns empty is a fault, never a
+// deletion. Must never lose a removal: whatever may be everything is taken for everything.
+// Source: istio.mcp.v1alpha1; behaviour of Galley 1.0 to 1.5.
+
+public import Primitives
+public import Snapshots
+
+/// The subscriptions of one relay at one classic source.
+public struct MCPSink {
+  /// What a sink is made of.
+  public struct Settings: Sendable {
+    public var method: MCPMethod
+    /// Ask for changes where the method leaves the choice, and say at first what is held.
+    public var isIncremental: Bool
+    /// What to ask for; each kind once. Those the classic protocol never had are left out.
+    public var kinds: [Kind]
+    public var node: SinkNode
+    /// Name of the source, borne by its resources.
+    public var source: String
+    /// The upstream's address, for reports.
+    public var upstream: String
+    public var limits: Limits
+    public var canonicalize: BodyCanonicalizer?
+
+    /// `method` must not be `incrementalAggregated`: its responses do not say what they are of.
+    public init(
+      method: MCPMethod, isIncremental: Bool, kinds: [Kind], node: SinkNode, source: String,
+      upstream: String, limits: Limits, canonicalize: BodyCanonicalizer? = nil
+    ) {
+      precondition(
+        method != .incrementalAggregated, "responses of this method cannot be told apart by collection")
+      self.method = method
+      self.isIncremental = isIncremental && method != .aggregated
+      self.kinds = kinds
+      self.node = node
+      self.source = source
+      self.upstream = upstream
+      self.limits = limits
+      self.canonicalize = canonicalize
+    }
+  }
+
+  /// What the end of a stream means for its owner.
+  public enum Ending: Sendable, Equatable {
+    /// The upstream does not know this collection, which will not be asked for again: open a new stream
+    /// at once.
+    case reopen(without: String)
+    /// Nothing to be done here: wait and try again.
+    case failed
+  }
+
+  /// One kind asked for.
+  private struct Topic {
+    let kind: Kind
+    var collection: MCPCollection
+    /// The upstream ended a stream over it.
+    var isUnsupported = false
+    /// The next change of this stream is everything.
+    var awaitsEverything = false
+    /// We said what we hold and wait for the answer.
+    var hasClaimed = false
+    /// Version of the last good message of this stream, which MeshConfigRequest repeats. Not kept over
+    /// streams: a Galley that counted anew would take it for its own and stay silent.
+    var version = ""
+  }
+
+  /// Most bytes of a request. Reason: Galley receives 1 MiB at most.
+  static let requestBytesMax = 1024 * 1024
+  /// The gRPC status code of that name.
+  private static let invalidArgument = 3
+
+  private var settings: Settings
+  private var topics: [Topic]
+  /// What is held of each topic, by its index.
+  private var following: Following
+  private var requests: [[UInt8]] = []
+  private var events: [FollowerEvent] = []
+  /// The upstream is an Istio 1.0, which names collections by their bodies.
+  private var namesByBody = false
+
+  public init(_ settings: Settings) {
+    self.settings = settings
+    topics = settings.kinds.compactMap { kind in
+      MCPCollection(of: kind).map { Topic(kind: kind, collection: $0) }
+    }
+    following = Following(source: settings.source, types: topics.map(\.kind.type))
+  }
+
+  /// Begins a new stream and returns its first requests, in the order of `kinds`. `held` is what is being
+  /// served of this source.
+  public mutating func begin(held: [TypeName: Collection], upstream: String) -> [[UInt8]] {
+    settings.upstream = upstream
+    requests = []
+    following.begin(held: held)
+    for index in topics.indices { topics[index].version = "" }
+    return topics.indices.filter { !topics[$0].isUnsupported }.map { firstRequest($0) }
+  }
+
+  /// Holds what an earlier process held, before the first stream.
+  public mutating func hold(_ held: [TypeName: Collection]) { following.begin(held: held) }
+
+  /// Begins a new stream with what this sink itself holds; `upstream` is who answers now.
+  public mutating func resume(upstream: String) -> [[UInt8]] {
+    begin(held: following.held, upstream: upstream)
+  }
+
+  /// Takes one message. An error ends the stream; what is held stays.
+  public mutating func receive(
+    _ message: [UInt8], now: Instant, wallClock: Timestamp
+  ) throws(MCPError) -> [SourceUpdate] {
+    let received: ReceivedResources
+    do {
+      received = try ReceivedResources(message, method: settings.method)
+    } catch {
+      throw .malformedResponse(error)
+    }
+    guard let index = topics.firstIndex(where: { $0.collection.name == received.head.collection }) else {
+      refuseUnknown(received.head)
+      return []
+    }
+    guard !received.head.isIncremental || settings.isIncremental else {
+      refuse(received.head, index, reason: "A change, where whole sets were asked for")
+      return []
+    }
+    let reading: ResponseReading
+    do {
+      reading = try ResponseReading(
+        received.elements, removed: received.head.removed, form: .envelope, context(index, wallClock))
+    } catch {
+      refuse(received.head, index, reason: error.reason)
+      return []
+    }
+    return take(reading, received.head, index, now: now) + following.completed()
+  }
+
+  /// The next request to write, or nil when there is none now.
+  public mutating func nextRequest() -> [UInt8]? {
+    requests.isEmpty ? nil : requests.removeFirst()
+  }
+
+  public mutating func nextEvent() -> FollowerEvent? {
+    events.isEmpty ? nil : events.removeFirst()
+  }
+
+  /// When `deadlinePassed` should be called; nil when nothing waits for time.
+  public func nextDeadline() -> Instant? { following.nextDeadline() }
+
+  /// After `Following.patience` the source is complete without the kinds that stay silent: Galley never
+  /// answers a collection that nothing fills.
+  public mutating func deadlinePassed(now: Instant) -> [SourceUpdate] {
+    following.deadlinePassed(now: now)
+  }
+
+  /// The upstream ended the stream with this gRPC status. One it ended over a collection it does not have
+  /// says, in the updates, that this collection is what it was: nothing, unless something is held of it.
+  public mutating func streamEnded(
+    code: Int, message: String, now: Instant
+  ) -> (ending: Ending, updates: [SourceUpdate]) {
+    guard code == MCPSink.invalidArgument, let index = unsupported(message) else { return (.failed, []) }
+    let name = topics[index].collection.name
+    let isFirstAnswer = !topics.indices.contains { following.isAnswered($0) }
+    if settings.method == .aggregated, !namesByBody, isFirstAnswer {
+      return (.reopen(without: name), nameByBody(now: now))
+    }
+    let updates = drop(index, now: now) + following.completed()
+    // With nothing left to ask for, another stream would say nothing.
+    return (topics.allSatisfy(\.isUnsupported) ? .failed : .reopen(without: name), updates)
+  }
+
+  /// A server that knows none of our names may be an Istio 1.0: asks it in its own words.
+  private mutating func nameByBody(now: Instant) -> [SourceUpdate] {
+    namesByBody = true
+    var updates: [SourceUpdate] = []
+    for index in topics.indices {
+      if let collection = MCPCollection(byBodyOf: topics[index].kind) {
+        topics[index].collection = collection
+      } else {
+        updates += drop(index, now: now)
+      }
+    }
+    return updates
+  }
+
+  private mutating func drop(_ index: Int, now: Instant) -> [SourceUpdate] {
+    topics[index].isUnsupported = true
+    _ = following.noteAnswer(index, now: now)
+    return [
+      SourceUpdate(
+        source: settings.source, kind: .change(topics[index].kind.type, upserts: [], removals: []))
+    ]
+  }
+
+  /// Kinds the upstream has not answered since this sink was made.
+  public var unanswered: [TypeURL] {
+    topics.indices.filter { !following.isAnswered($0) }.map { topics[$0].kind.typeURL }
+  }
+
+  /// Collections the upstream does not have; not asked for again.
+  public var unsupported: [String] { topics.filter(\.isUnsupported).map(\.collection.name) }
+
+  /// `unsupported collection "NAME"`: whatever quotes it or stands between, its last word is the name.
+  private func unsupported(_ message: String) -> Int? {
+    guard message.utf8.starts(with: "unsupported ".utf8), let word = message.split(separator: " ").last else {
+      return nil
+    }
+    let name = word.filter { $0 != "\"" && $0 != "'" }
+    return topics.firstIndex { !$0.isUnsupported && $0.collection.name == name }
+  }
+
+  private mutating func firstRequest(_ index: Int) -> [UInt8] {
+    let held = following.held(index)
+    var request = SinkRequest()
+    request.collection = topics[index].collection.name
+    request.isIncremental = settings.isIncremental
+    if settings.isIncremental, held.count <= settings.limits.namesPerSubscription {
+      for resource in held.resources {
+        let name = topics[index].collection.peerName(of: resource.wireName)
+        request.initialVersions[name] = resource.version.description
+      }
+    }
+    var encoded = request.encoded(method: settings.method, node: settings.node)
+    // A source refuses requests above its limit for ever; asking for everything always works.
+    if encoded.count > min(MCPSink.requestBytesMax, settings.limits.requestBytes) {
+      request.initialVersions = [:]
+      encoded = request.encoded(method: settings.method, node: settings.node)
+    }
+    topics[index].hasClaimed = !request.initialVersions.isEmpty
+    topics[index].awaitsEverything = request.initialVersions.isEmpty
+    return encoded
+  }
+
+  private func context(_ index: Int, _ wallClock: Timestamp) -> ResponseReading.Context {
+    ResponseReading.Context(
+      type: topics[index].kind.type, held: following.held(index), source: settings.source,
+      place: settings.upstream, wallClock: wallClock, limits: settings.limits,
+      canonicalize: settings.canonicalize)
+  }
+
+  private mutating func take(
+    _ reading: ResponseReading, _ head: SourceHead, _ index: Int, now: Instant
+  ) -> [SourceUpdate] {
+    let isWhole = isWhole(head, index)
+    let change = following.change(reading, isWhole: isWhole, index)
+    let isSuspicious = following.isSuspicious(change, index)
+    if following.noteAnswer(index, now: now) {
+      events.append(.answered(typeURL: topics[index].collection.name))
+    }
+    guard !isSuspicious else {
+      events.append(.turnedEmpty(typeURL: topics[index].collection.name))
+      refuse(head, index, reason: "Nothing is left of what was there: kept until the operator decides")
+      return []
+    }
+    following.apply(change, index)
+    topics[index].awaitsEverything = false
+    topics[index].hasClaimed = false
+    topics[index].version = head.version
+    answer(head, version: head.version, fault: nil)
+    return [
+      SourceUpdate(
+        source: settings.source,
+        kind: .change(topics[index].kind.type, upserts: change.upserts, removals: change.removals),
+        rejected: reading.rejected, isWhole: isWhole)
+    ]
+  }
+
+  /// Whether what a message does not name is gone. The first change of a stream is everything, too, unless
+  /// its sender understood what we said we hold: Galley ignores that, and our versions, which are hashes,
+  /// match only those of a server that makes the same ones.
+  private func isWhole(_ head: SourceHead, _ index: Int) -> Bool {
+    if !head.isIncremental || topics[index].awaitsEverything { return true }
+    return topics[index].hasClaimed && Version(parsing: head.version) == nil
+  }
+
+  private mutating func refuse(_ head: SourceHead, _ index: Int, reason: String) {
+    events.append(.refused(typeURL: topics[index].collection.name, reason: reason))
+    answer(
+      head, version: topics[index].version,
+      fault: RequestFault(code: RequestFault.invalidArgument, message: reason))
+  }
+
+  /// A collection we did not ask for, or the trigger of a source that dialled us.
+  private mutating func refuseUnknown(_ head: SourceHead) {
+    if head.collection != MCPCollection.trigger {
+      events.append(.unexpected(typeURL: String(head.collection.prefix(MCPCollection.bytesMax))))
+    }
+    answer(
+      head, version: "", fault: RequestFault(code: RequestFault.unimplemented, message: "not asked for"))
+  }
+
+  private mutating func answer(_ head: SourceHead, version: String, fault: RequestFault?) {
+    var request = SinkRequest()
+    request.collection = head.collection
+    request.nonce = head.nonce
+    request.version = version
+    request.fault = fault
+    // A refusal never asks for changes: reference sinks leave the flag out there.
+    request.isIncremental = settings.isIncremental && fault == nil
+    requests.append(request.encoded(method: settings.method, node: settings.node))
+  }
+}
