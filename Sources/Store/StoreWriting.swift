@@ -18,7 +18,7 @@ struct StoreWriting {
     guard let head = step.result.head else { return }
     for edits in step.types {
       let type = try typeID(edits.type)
-      try edits.removals.forEach { try remove($0, type, head.number) }
+      for name in edits.removals { try remove(name, type, head.number) }
       for resource in edits.upserts {
         try close(resource.wireName, type, head.number)
         try open(resource, type, head.number)

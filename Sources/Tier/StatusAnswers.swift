@@ -121,7 +121,7 @@ extension ControlLoop {
     writer.array { array in
       for (name, collection) in view.collections.sorted(by: { $0.key < $1.key })
       where type == nil || name.description == type {
-        collection.forEach { resource in DumpEncoding.write(resource, to: &array) }
+        for resource in collection.resources { DumpEncoding.write(resource, to: &array) }
       }
     }
     return .json(writer.bytes)

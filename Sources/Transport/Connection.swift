@@ -51,6 +51,8 @@ public final class Connection: SocketHandler, TimerHandler {
   /// When set before `connectionVerified`, the accepted size of one message. Unit: bytes.
   public var messageBytes: Int
 
+  /// Client side: the server takes no new calls; open ones may go on for a while. Set by who would rather leave.
+  public var onGoAway: (() -> Void)?
   private let loop: EventLoop
   private let limits: Limits
   private let memory: LoopMemory
@@ -286,6 +288,7 @@ public final class Connection: SocketHandler, TimerHandler {
       let status = GRPCStatus(.unavailable, "the server is going away")
       calls.removeValue(forKey: stream)?.connectionLost(status)
     }
+    onGoAway?()
     guard phase == .draining else { return }
     if calls.isEmpty { close(.goneAway(debug: debug)) } else { arm(limits.drain) }
   }

@@ -190,6 +190,10 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
 
   public func connectionReady(_ connection: Connection) {
     guard case .dialling(let dial) = state else { return }
+    connection.onGoAway = { [weak self, weak connection] in
+      guard let self, let connection else { return }
+      left(connection)
+    }
     let authority = settings.endpoints[endpoint].description
     guard
       let call = connection.open(path: settings.dialect.path, authority: authority, self)
@@ -218,6 +222,15 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
       // Verified, and gone before a call could be opened.
       fail("\(connection.peer): \(reason.description)")
     case .idle, .waiting: break
+    }
+  }
+
+  /// The upstream is going away in good order: what it would still say another one can say.
+  private func left(_ connection: Connection) {
+    switch state {
+    case .opening(_, let current, _), .following(_, let current, _):
+      if current === connection { fail("\(connection.peer): the peer is going away") }
+    case .idle, .dialling, .waiting: break
     }
   }
 

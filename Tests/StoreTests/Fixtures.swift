@@ -162,7 +162,9 @@ func portrait(
   var lines = ["\(position) \(version) \(isComplete)"]
   for (type, collection) in collections.sorted(by: { $0.key < $1.key }) {
     lines.append("\(type) \(collection.version)")
-    collection.forEach { lines.append("\($0.wireName) \($0.source) \(Hex.encode($0.encoded))") }
+    for resource in collection.resources {
+      lines.append("\(resource.wireName) \(resource.source) \(Hex.encode(resource.encoded))")
+    }
   }
   return lines
 }
