@@ -11,7 +11,8 @@
 // Source: envoy.service.discovery.v3 AggregatedDiscoveryService.
 
 public import Primitives
-public import Snapshots
+// Passed on: the responses and events of a server are values of that room, and who holds a server reads them.
+@_exported public import Snapshots
 
 /// The vocabulary every dialect shares.
 public typealias ADSResponse = StreamResponse

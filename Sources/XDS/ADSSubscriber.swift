@@ -55,6 +55,9 @@ public struct ADSSubscriber {
     var awaitsEverything = false
   }
 
+  /// How long types may stay silent before the source counts as complete without them.
+  public static let patience = Following.patience
+
   private var settings: Settings
   private var topics: [Topic]
   /// What is held of each topic, by its index.
