@@ -28,6 +28,7 @@ extension TierPlan {
     self.init(
       node: node, origin: node, identity: .files(FileIdentity(configuration.identity, host: host)),
       sources: [SourcePlan(name: TierPlan.companionSource, kind: .upstream(upstream))])
+    state = configuration.state
     listeners = .loopback(
       granted: .whole(cluster: TierPlan.companionCluster), host: SPIFFEID(configuration.relayID.trustDomain))
   }

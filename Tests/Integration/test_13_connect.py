@@ -116,6 +116,26 @@ def test_an_outage_of_every_relay_is_silence(tiers):
         assert deletions(istiod) == [] and istiod.ended == []
 
 
+def test_with_state_a_restart_needs_no_relay(tiers):
+    companion = companion_of(tiers, state="state").start()
+    with Istiod(companion.address) as istiod:
+        wait_until_ready(istiod)
+        # Saved behind the answer: wait until a restart would find it.
+        eventually(lambda: sorted((companion.folder / "state").iterdir()), bool, 10, "the stored snapshot")
+        time.sleep(1)
+        for relay in (tiers.edge, companion):
+            relay.kill()
+        companion.start(ready=False)
+        eventually(lambda: istiod.ended, bool, 10, "the end of istiod's first stream")
+        answered = istiod.responses
+        eventually(lambda: istiod.responses, lambda now: now >= answered + len(istiod.TYPES), 15, "all types again")
+        assert istiod.names == names_of(tiers.manifests) and deletions(istiod) == []
+    # Another istiod, started later, becomes ready from it, too.
+    with Istiod(companion.address) as istiod:
+        wait_until_ready(istiod)
+        assert istiod.names == names_of(tiers.manifests)
+
+
 def test_nothing_is_answered_while_no_relay_was_reached(folder):
     tiers = build_tiers(folder)
     companion = companion_of(tiers).start(ready=False)

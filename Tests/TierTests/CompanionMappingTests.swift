@@ -56,6 +56,11 @@ struct CompanionMappingTests {
     #expect(TierPlan(try companion("node: istiod-1\n"), host: host).node == "istiod-1")
   }
 
+  @Test func stateIsKeptOnlyWhereTheFileSaysSo() throws {
+    #expect(TierPlan(try companion(), host: host).state == nil)
+    #expect(TierPlan(try companion("state: kept\n"), host: host).state == "/etc/kept")
+  }
+
   /// Positions are passed on: only so can a lagging relay be told from one that is ahead.
   @Test func aLeafIsNoOrigin() throws {
     guard case .relayed = SourceSet.truth(TierPlan(try companion(), host: host)) else {
