@@ -11,8 +11,7 @@
 // Source: envoy.service.discovery.v3 AggregatedDiscoveryService.
 
 public import Primitives
-// Passed on: the responses and events of a server are values of that room, and who holds a server reads them.
-@_exported public import Snapshots
+public import Snapshots
 
 /// The vocabulary every dialect shares.
 public typealias ADSResponse = StreamResponse
