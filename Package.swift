@@ -174,7 +174,7 @@ let package = Package(
     tests("GRPC", ["GRPC", "HTTP2", "Primitives"]),
     tests("SPIFFE", ["Primitives", "SPIFFE"]),
     tests("Trust", ["Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"]),
-    tests("Store", ["Primitives", "Snapshots", "Store"]),
+    tests("Store", ["Primitives", "Snapshots", "Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests("Identity", ["Identity", "Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"]),
     tests("Documents", ["Documents", "Primitives"]),
     tests("Manifests", ["Documents", "Manifests", "Primitives", "Snapshots"]),
@@ -186,8 +186,8 @@ let package = Package(
     tests(
       "Tier",
       [
-        "Configuration", "Documents", "Downstream", "Gates", "Policy", "SPIFFE", "Snapshots", "TLS", "Tier",
-        "Transport", "XDS",
+        "Admin", "Configuration", "Documents", "Downstream", "Gates", "Policy", "Primitives", "Ring", "SPIFFE",
+        "Snapshots", "TLS", "TestCertificates", "Tier", "Transport", "Trust", "XDS",
       ]),
     tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),
     tests("Metrics", ["Metrics", "Primitives"]),

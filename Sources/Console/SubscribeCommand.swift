@@ -62,6 +62,8 @@ private final class SubscribeSession: DialerOwner, CallHandler {
   private var dial: Dial?
   private var unanswered: Set<String>
   private(set) var exitCode: Int32 = 69
+  /// The exit code is final.
+  private var isDone = false
 
   init(_ command: SubscribeCommand, loop: EventLoop) {
     self.command = command
@@ -122,6 +124,7 @@ private final class SubscribeSession: DialerOwner, CallHandler {
   }
 
   func connectionClosed(_ connection: Connection, _ reason: ConnectionEnd) {
+    guard !isDone else { return loop.stop() }
     end(69, "lost \(connection.peer): \(reason)")
   }
 
@@ -135,22 +138,28 @@ private final class SubscribeSession: DialerOwner, CallHandler {
       printText(response.json + "\n")
       call.send(head: DiscoveryMessages.acknowledgement(command.dialect, response))
       unanswered.remove(response.typeURL)
-      if command.once, unanswered.isEmpty {
-        exitCode = 0
-        call.end()
-        loop.stop()
-      }
+      if command.once, unanswered.isEmpty { hangUp(call) }
     } catch {
       end(1, "the server's response is not a discovery response: \(error)")
     }
   }
 
+  /// Everything was answered. The last acknowledgements still leave; the loop ends with the connection.
+  private func hangUp(_ call: Call) {
+    exitCode = 0
+    isDone = true
+    call.end()
+    call.connection?.close(.closedHere(GRPCStatus(.ok, "done")))
+  }
+
   func callEnded(_ call: Call, _ status: GRPCStatus) {
+    guard !isDone else { return }
     end(status.code == .ok ? 0 : 1, "the server ended the stream: \(status)")
   }
 
   private func end(_ code: Int32, _ message: String) {
-    guard exitCode != 0 || !unanswered.isEmpty || !command.once else { return }
+    guard !isDone else { return }
+    isDone = true
     exitCode = code
     printError("meshrelay subscribe: \(message)\n")
     loop.stop()

@@ -1,6 +1,7 @@
 // How long a client takes to acknowledge what was published: `push_seconds`, for the responses of one stream.
 
 import Primitives
+import Snapshots
 import XDS
 
 struct PushClock {

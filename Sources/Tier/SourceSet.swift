@@ -24,8 +24,8 @@ final class SourceSet: SubscriptionOwner {
     var resources = 0
     /// What the source itself set aside, newest state.
     var rejected: [Rejection] = []
-    /// What an upstream's newest word on each type set aside.
-    var rejectedByType: [TypeName: [Rejection]] = [:]
+    /// What an upstream's words set aside.
+    var memory = RejectionMemory()
     /// What merging set aside because of `only`.
     var filtered: [Rejection] = []
     var lastError: String?
@@ -226,7 +226,8 @@ final class SourceSet: SubscriptionOwner {
 
   func subscription(_ subscription: Subscription, received updates: [SourceUpdate]) {
     change(subscription.settings.source) { entry in
-      tell(of: updates.flatMap { entry.take($0) }, source: entry.name)
+      tell(of: updates.flatMap { entry.memory.take($0) }, source: entry.name)
+      entry.rejected = entry.memory.all
     }
     deliver(updates)
   }
@@ -271,33 +272,6 @@ final class SourceSet: SubscriptionOwner {
     }
     entry.state = state
     entry.lastError = error
-  }
-}
-
-extension SourceSet.Entry {
-  /// Most set-aside objects remembered of one type of an upstream. Reason: 200 bytes each; an upstream can
-  /// name new ones without end.
-  private static let rejectedMost = 10_000
-
-  /// What an upstream set aside stays set aside until it says something else of the same object. Returns
-  /// what was not known before.
-  fileprivate mutating func take(_ update: SourceUpdate) -> [Rejection] {
-    let type: TypeName
-    var kept: [Rejection]
-    switch update.kind {
-    case .replace(let replaced, _): (type, kept) = (replaced, [])
-    case .change(let changed, let upserts, let removals):
-      let said = Set(
-        (upserts.map(\.wireName) + removals).map { "\(changed) \($0)" } + update.rejected.map(\.resource))
-      type = changed
-      kept = update.isWhole ? [] : rejectedByType[type, default: []].filter { !said.contains($0.resource) }
-    case .complete: return []
-    }
-    let known = rejectedByType[type, default: []]
-    kept += update.rejected
-    rejectedByType[type] = Array(kept.suffix(Self.rejectedMost))
-    rejected = rejectedByType.sorted { $0.key < $1.key }.flatMap(\.value)
-    return update.rejected.filter { !known.contains($0) }
   }
 }
 

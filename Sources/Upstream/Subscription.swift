@@ -78,7 +78,7 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
 
   /// How long an upstream may accept a stream and answer nothing before the next address is tried. Reason:
   /// twice what silent types are given; with one address there is nobody else to ask.
-  private static let progressMost = ADSSubscriber.patience * 2
+  private static let progressMost = Following.patience * 2
   /// The certificate behind a stream is looked at this often. Reason: an expired one ends its streams within
   /// 5 s, and the wall clock may be set.
   private static let trustLookMost: Int64 = 4_000
