@@ -64,9 +64,11 @@ final class ClientStream: CallHandler, TimerHandler {
     server.update(view)
     viewArrivedAt = loop.now
     if narrows, call.isOpen {
-      if let withdrawal { loop.cancel(withdrawal.timer) }
-      let deadline = loop.now + ClientStream.withdrawalMost
-      withdrawal = Withdrawal(timer: loop.schedule(at: deadline, self, tag: Tag.withdrawal.rawValue))
+      // The first of several keeps its deadline.
+      let timer =
+        withdrawal?.timer
+        ?? loop.schedule(at: loop.now + ClientStream.withdrawalMost, self, tag: Tag.withdrawal.rawValue)
+      withdrawal = Withdrawal(timer: timer)
     }
     pump()
   }
