@@ -186,7 +186,8 @@ let package = Package(
     tests(
       "Tier",
       [
-        "Admin", "Configuration", "Documents", "Downstream", "Gates", "Policy", "Primitives", "Ring", "SPIFFE",
+        "Admin", "Configuration", "Documents", "Downstream", "Gates", "Policy", "Primitives", "Ring",
+        "SPIFFE",
         "Snapshots", "TLS", "TestCertificates", "Tier", "Transport", "Trust", "XDS",
       ]),
     tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),

@@ -76,6 +76,12 @@ struct StoreReading {
       guard ready.isEmpty else { throw Damage("the kept versions") }
       return nil
     }
+    // An entry that begins or ends later would come or go with a publication that says nothing of it.
+    let ahead = try Int.fetchOne(
+      database,
+      sql: "SELECT count(*) FROM entry WHERE since > ?1 OR (until > ?1 AND until < \(StoreDatabase.open))",
+      arguments: [head.number])
+    guard ahead == 0 else { throw Damage("an entry of a version that is not there yet") }
     var found = try collections(at: head.number, types)
     guard ready.isSuperset(of: found.keys) else { throw Damage("the types") }
     for type in ready where found[type] == nil { found[type] = .empty }
