@@ -205,7 +205,7 @@ struct RelayConfigurationTests {
     let running = try #require(read(minimal()).0)
     let changed = try #require(read(minimal("node: x\nadmin: unix:///a\nstate: s\nloops: 4\n")).0)
     #expect(running.keysThatNeedRestart(since: running) == [])
-    #expect(changed.keysThatNeedRestart(since: running) == ["node", "state", "admin"])
+    #expect(changed.keysThatNeedRestart(since: running) == ["node", "state", "admin", "loops"])
   }
 
   @Test func rulesThatNameNoSourceAreWarnedOf() throws {
