@@ -112,10 +112,12 @@ final class ClientStream: CallHandler, TimerHandler {
     pump()
   }
 
+  private var mayDeliver: Bool { call.isOpen && call.unsentBytes < ClientStream.queuedBytesMost }
+
   /// Sends what may be sent, reports what happened, and arms the next deadline.
   private func pump() {
     do throws(ADSError) {
-      while call.isOpen, call.unsentBytes < ClientStream.queuedBytesMost {
+      while mayDeliver {
         guard let response = try server.nextResponse(now: loop.now) else {
           withdrawal?.isQueued = true
           break
@@ -160,7 +162,9 @@ final class ClientStream: CallHandler, TimerHandler {
   }
 
   private func rearm() {
-    let deadline = server.nextDeadline()
+    // A call that is full or over has no use for a deadline: it would fire again and again without effect.
+    // One that is full is asked again when it drains.
+    let deadline = mayDeliver ? server.nextDeadline() : nil
     guard deadline != armedFor else { return }
     loop.cancel(timer)
     armedFor = deadline
