@@ -208,5 +208,13 @@ let package = Package(
         "Upstream", "XDS",
       ]),
     tests("Transport", ["GRPC", "HTTP2", "Primitives", "Ring", "TLS", "TestCertificates", "Transport"]),
+    support(
+      "Simulator",
+      [
+        "Downstream", "GRPC", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE", "Snapshots",
+        "TLS", "TestCertificates", "Tier", "Transport", "Trust", "XDS",
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ]),
+    tests("Simulation", ["Simulator"]),
   ]
 )

@@ -1,0 +1,267 @@
+// A whole mesh in one thread: an origin with a folder of manifests, two regions, two edges, their clients, and
+// every checker listening. All is drawn from one seed; equal seeds give equal histories.
+//
+//   truth ─► origin ◄── region-1 ◄──┬── edge-1 ◄── clients of two tenants, and strangers
+//                  ◄── region-2 ◄──┴── edge-2 ◄──
+//
+// A run: everybody starts, a storm of faults and changes, then calm. In the calm everybody must converge, and
+// at the end every relay drains and must have closed what it opened.
+
+import Metrics
+import Primitives
+import Ring
+import Snapshots
+import Tier
+import XDS
+
+/// The world of one seed.
+public final class SimulatedWorld: ClientOwner {
+  public let seed: UInt64
+  let network: SimulatedNetwork
+  let truth = Truth()
+  private(set) var relays: [SimulatedRelay] = []
+  private(set) var clients: [SimulatedClient] = []
+  /// Broken promises, in order; a run ends with the first.
+  public private(set) var findings: [String] = []
+  /// What happened, with virtual times; the newest lines.
+  public private(set) var journal: [String] = []
+  /// Answers that clients got.
+  public private(set) var answers = 0
+
+  private var checkers: [any Checker] = [
+    HiddenChecker(), WholenessChecker(), OrderChecker(), RefusalChecker(),
+  ]
+  var grantEnds = GrantEndChecker()
+  private var ledger = SocketLedger()
+  /// By client: how many policies its edge had had, and which of its lives it was in, when the stream was opened.
+  private var openings: [String: (policies: Int, life: Int)] = [:]
+
+  /// After the last fault, everybody has what is right. Reason: noticing silence (twice 15 s here), the longest
+  /// back-off of a relay (36 s), a refused handshake or two, and some room.
+  public static let convergenceBound: Duration = .seconds(150)
+  private static let journalMost = 4000
+  /// Steps within one moment of virtual time. Reason: the busiest moments of sound runs have some hundreds.
+  private static let stepsMost = 20_000
+
+  public init(seed: UInt64) {
+    self.seed = seed
+    network = SimulatedNetwork(seed: seed, start: Identities.start)
+    truth.fill(&network.generator, at: network.wallClock)
+    addRelays()
+    addClients()
+  }
+
+  private static var limits: Limits {
+    var limits = Limits()
+    // A storm is short: silence has to be noticed within it.
+    limits.idle = .seconds(15)
+    return limits
+  }
+
+  private func addRelays() {
+    let regions = ["region-1", "region-2"]
+    add("origin-1", "origin", [], loops: 1, .origin)
+    for host in regions { add(host, "region", ["origin-1"], loops: 2, .region) }
+    add("edge-1", "edge", regions, loops: 2, .usual)
+    add("edge-2", "edge", regions.reversed(), loops: 1, .usual)
+  }
+
+  private func add(_ host: String, _ cluster: String, _ upstreams: [String], loops: Int, _ grants: Grants) {
+    relays.append(
+      SimulatedRelay(
+        host: host, cluster: cluster, upstreams: upstreams, serveLoops: loops, grants: grants,
+        network: network, folder: truth.folder, limits: SimulatedWorld.limits,
+        report: { [weak self] relay, event in self?.relay(relay, reported: event) }))
+  }
+
+  private func addClients() {
+    let plans: [(cluster: String, dialect: ADSDialect, edges: [String])] = [
+      ("tenant-a", .delta, ["edge-1"]), ("tenant-a", .stateOfTheWorld, ["edge-2", "edge-1"]),
+      ("tenant-b", .delta, ["edge-1", "edge-2"]), ("tenant-b", .stateOfTheWorld, ["edge-1"]),
+      ("tenant-b", .delta, ["edge-2"]), ("stranger", .delta, ["edge-1"]),
+    ]
+    for (index, plan) in plans.enumerated() {
+      clients.append(
+        SimulatedClient(
+          host: "client-\(index + 1)", cluster: plan.cluster, dialect: plan.dialect, edges: plan.edges,
+          manners: manners(), network: network, limits: SimulatedWorld.limits, owner: self))
+    }
+  }
+
+  private func manners() -> SimulatedClient.Manners {
+    var manners = SimulatedClient.Manners()
+    switch Int.random(in: 0..<4, using: &network.generator) {
+    case 0: manners.refusals = 0.2
+    case 1: manners.slowness = .seconds(14)
+    case 2: manners.slowness = .milliseconds(300)
+    default: break
+    }
+    return manners
+  }
+
+  deinit {
+    // Loops, connections and timers hold each other as long as their process lives.
+    for relay in relays { relay.crash(.process) }
+    for client in clients { network.crash(client.host) }
+  }
+
+  public var fingerprint: UInt64 { network.fingerprint }
+  public var isSound: Bool { findings.isEmpty }
+
+  func relay(_ host: String) -> SimulatedRelay {
+    guard let relay = relays.first(where: { $0.host == host }) else {
+      preconditionFailure("no simulated relay has this name: \(host)")
+    }
+    return relay
+  }
+
+  // MARK: a run
+
+  /// The whole story; true when no promise was broken.
+  public func run(storm length: Duration) -> Bool {
+    begin()
+    var storm = Storm(self)
+    let end = network.now + length
+    while network.now < end, isSound {
+      pass(.milliseconds(Int64.random(in: 20...1500, using: &network.generator)))
+      storm.strike()
+    }
+    storm.end()
+    converge()
+    drain()
+    return isSound
+  }
+
+  private func begin() {
+    for relay in relays.shuffled(using: &network.generator) {
+      let delay = Int64.random(in: 0...2000, using: &network.generator)
+      network.at(.milliseconds(delay)) { [weak self] in self?.start(relay) }
+    }
+    for client in clients {
+      let delay = Int64.random(in: 0...4000, using: &network.generator)
+      network.at(.milliseconds(delay)) { [weak client] in client?.start() }
+    }
+  }
+
+  func start(_ relay: SimulatedRelay) {
+    guard !relay.isUp else { return }
+    note("\(relay.host) starts")
+    network.restart(relay.host)
+    relay.start()
+  }
+
+  /// Lets virtual time pass; stops at the first finding.
+  func pass(_ time: Duration) { pass(time) { false } }
+
+  private func pass(_ time: Duration, until condition: () -> Bool) {
+    var (moment, steps) = (network.now, 0)
+    network.run(atMost: time) {
+      if network.now != moment { (moment, steps) = (network.now, 0) }
+      steps += 1
+      if steps == SimulatedWorld.stepsMost { found("time stands still: somebody is busy without end") }
+      return !isSound || condition()
+    }
+  }
+
+  private func converge() {
+    guard isSound else { return }
+    note("calm")
+    for client in clients {
+      client.manners = .kind
+      // What it has refused is never offered again on the same stream.
+      client.reconnect()
+    }
+    let grants = { [unowned self] host in relay(host).currentGrants }
+    let deadline = network.now + SimulatedWorld.convergenceBound
+    var open = ["not looked at"]
+    while isSound, !open.isEmpty, network.now < deadline {
+      pass(.milliseconds(500))
+      open = ConvergenceChecker.findings(clients, truth, grants)
+    }
+    for finding in open where isSound || !findings.isEmpty { found("no convergence: " + finding) }
+    guard isSound else { return }
+    // What has converged stays so.
+    pass(.seconds(20))
+    for finding in ConvergenceChecker.findings(clients, truth, grants) {
+      found("convergence lost: " + finding)
+    }
+    for finding in ConvergenceChecker.disagreements(clients) { found(finding) }
+  }
+
+  private func drain() {
+    guard isSound else { return }
+    note("drain")
+    for client in clients { client.retire() }
+    let lives = relays.compactMap(\.life)
+    for life in lives { life.drain() }
+    pass(.seconds(20)) { lives.allSatisfy(\.hasDrained) }
+    pass(.seconds(5))
+    for life in lives {
+      if !life.hasDrained { found("\(life.instance) did not drain") }
+      for finding in ledger.findings(life) { found(finding) }
+    }
+  }
+
+  // MARK: listening
+
+  /// Its newest stream is with the process that `edge` runs now.
+  func isServed(_ client: SimulatedClient, by edge: SimulatedRelay) -> Bool {
+    client.edge == edge.host && edge.isUp && openings[client.host]?.life == edge.lives
+  }
+
+  func client(_ client: SimulatedClient, opened stream: Int) {
+    let edge = relay(client.edge)
+    openings[client.host] = (edge.grants.count - 1, edge.lives)
+    note("\(client.host) opens stream \(stream) at \(client.edge)")
+  }
+
+  func client(_ client: SimulatedClient, received answer: Answer, isAccepted: Bool) {
+    answers += 1
+    let position = answer.controlPlane?.position
+    note(
+      "\(client.host) \(isAccepted ? "takes" : "refuses") \(answer.typeURL) +\(answer.upserts.count) "
+        + "-\(answer.removed.count) nonce \(answer.nonce) sequence \(position?.sequence ?? 0)"
+        + (answer.controlPlane?.removals.map { " because \($0.rawValue)" } ?? ""))
+    let grants = relay(client.edge).grants.dropFirst(openings[client.host]?.policies ?? 0)
+    let hearing = Hearing(
+      client: client.host, cluster: client.cluster, dialect: client.dialect, stream: client.stream,
+      edge: client.edge, answer: answer, isAccepted: isAccepted, grants: Array(grants), truth: truth)
+    for index in checkers.indices {
+      for finding in checkers[index].hear(hearing) { found(finding) }
+    }
+  }
+
+  func client(_ client: SimulatedClient, cannotRead message: [UInt8]) {
+    found("\(client.host) got \(message.count) bytes that are no answer")
+  }
+
+  func client(_ client: SimulatedClient, ended status: String) {
+    note("\(client.host) loses its stream at \(client.edge): \(status)")
+  }
+
+  private func relay(_ relay: SimulatedRelay, reported event: TierEvent) {
+    let fields = event.fields.map { "\($0.name)=\($0.value)" }.joined(separator: " ")
+    note("\(relay.host): \(event.message) \(fields)")
+    guard let instance = relay.life?.instance else { return }
+    for finding in ledger.hear(event, of: instance) { found(finding) }
+    if event.message == "client broke the protocol", !isRefuser(fields) {
+      found("\(relay.host): \(event.message) \(fields)")
+    }
+  }
+
+  /// Who refuses may be ended for it: when a grant has to be taken back and what would remain was refused.
+  private func isRefuser(_ fields: String) -> Bool {
+    clients.contains { $0.manners.refusals > 0 && fields.contains("/" + $0.host + " ") }
+  }
+
+  func note(_ text: String) {
+    if journal.count >= SimulatedWorld.journalMost { journal.removeFirst(SimulatedWorld.journalMost / 2) }
+    let milliseconds = network.now.nanoseconds / 1_000_000
+    journal.append("\(milliseconds / 1000).\(String(milliseconds % 1000 + 1000).dropFirst())s \(text)")
+  }
+
+  func found(_ finding: String) {
+    findings.append(finding)
+    note("FOUND: " + finding)
+  }
+}
