@@ -101,8 +101,8 @@ let package = Package(
     room(
       "Downstream",
       [
-        "GRPC", "Gates", "Metrics", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "Transport",
-        "Trust", "XDS",
+        "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS",
+        "Transport", "Trust", "XDS",
       ]),
     room("Origins", ["CLinux", "Documents", "Manifests", "Primitives", "Ring", "Snapshots"]),
     room("Identity", ["Primitives", "SPIFFE", "Trust"]),
@@ -196,9 +196,8 @@ let package = Package(
     tests(
       "Downstream",
       [
-        "Downstream", "GRPC", "Gates", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE",
-        "Snapshots",
-        "TLS", "TestCertificates", "Transport", "Trust", "XDS",
+        "Downstream", "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE",
+        "Snapshots", "TLS", "TestCertificates", "Transport", "Trust", "XDS",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
     tests(

@@ -10,7 +10,6 @@ import SPIFFE
 import Snapshots
 import Transport
 import Trust
-import XDS
 
 final class Client: TimerHandler {
   let connection: Connection
@@ -42,11 +41,11 @@ final class Client: TimerHandler {
     streams.map { stream in
       ClientFacts(
         id: peer.id, cluster: grant.cluster, address: connection.peer.description,
-        dialect: stream.dialect.rawValue, connectedAt: connectedAt, subscriptions: stream.subscriptions)
+        dialect: stream.dialect.name, connectedAt: connectedAt, subscriptions: stream.subscriptions)
     }
   }
 
-  func open(_ call: Call, dialect: ADSDialect) -> any CallHandler {
+  func open(_ call: Call, dialect: Dialect) -> any CallHandler {
     let stream = ClientStream(
       call, dialect: dialect, client: self, loop: serving.loop, limits: serving.limits)
     streams.append(stream)
@@ -89,11 +88,11 @@ final class Client: TimerHandler {
     serving.note(.brokeProtocol(peer.id, cluster: grant.cluster, message: message))
   }
 
-  func requested(_ dialect: ADSDialect) { serving.requested(dialect) }
+  func requested(_ dialect: Dialect) { serving.requested(dialect) }
 
-  func delivering(_ response: ADSResponse, _ dialect: ADSDialect) { serving.delivering(response, dialect) }
+  func delivering(_ response: StreamResponse, _ dialect: Dialect) { serving.delivering(response, dialect) }
 
-  func noted(_ event: ADSServerEvent) { serving.noted(event, of: self) }
+  func noted(_ event: StreamEvent) { serving.noted(event, of: self) }
 
   // MARK: the certificate's life
 

@@ -1,6 +1,6 @@
-// The descent, driven from here: one ADS stream of one client. A new view or a request goes in, responses
-// come out when the client can take them. What to send is decided by `ADSServer`; this file only asks it
-// again whenever something changed: a request, a view, a drained call, a deadline.
+// The descent, driven from here: one stream of one client, in any dialect. A new view or a request goes in,
+// responses come out when the client can take them. What to send is decided by its source role; this file
+// only asks it again whenever something changed: a request, a view, a drained call, a deadline.
 
 import GRPC
 import Gates
@@ -8,12 +8,11 @@ import Primitives
 import Ring
 import Snapshots
 import Transport
-import XDS
 
 final class ClientStream: CallHandler, TimerHandler {
   let call: Call
-  let dialect: ADSDialect
-  private var server: ADSServer
+  let dialect: Dialect
+  private var role: SourceRole
   private let loop: EventLoop
   private weak var client: Client?
   private var timer = TimerID.none
@@ -39,19 +38,19 @@ final class ClientStream: CallHandler, TimerHandler {
   /// what it is given next should be the newest then. Small answers still share records.
   private static let queuedBytesMost = 64 * 1024
 
-  init(_ call: Call, dialect: ADSDialect, client: Client, loop: EventLoop, limits: Limits) {
+  init(_ call: Call, dialect: Dialect, client: Client, loop: EventLoop, limits: Limits) {
     self.call = call
     self.dialect = dialect
     self.client = client
     self.loop = loop
-    server = ADSServer(dialect: dialect, limits: limits)
+    role = SourceRole(dialect, limits: limits)
     pushes = PushClock(now: loop.now)
     viewArrivedAt = loop.now
     call.accept()
   }
 
   var subscriptions: [SubscriptionFacts] {
-    server.status.map { type in
+    role.status.map { type in
       SubscriptionFacts(
         typeURL: type.typeURL, sent: type.sent, acknowledged: type.acked,
         rejections: type.nacks, lastRejection: type.lastNack)
@@ -61,7 +60,7 @@ final class ClientStream: CallHandler, TimerHandler {
   /// `narrows`: the view takes something away that the last one showed. If that cannot be written in time
   /// the stream ends instead.
   func update(_ view: View, narrows: Bool = false) {
-    server.update(view)
+    role.update(view)
     viewArrivedAt = loop.now
     if narrows, call.isOpen {
       // The first of several keeps its deadline.
@@ -74,12 +73,12 @@ final class ClientStream: CallHandler, TimerHandler {
   }
 
   /// A response has waited too long for its answer.
-  var isLagging: Bool { server.isLagging(now: loop.now) }
+  var isLagging: Bool { role.isLagging(now: loop.now) }
 
   func call(_ call: Call, received message: [UInt8]) {
     pushes.asked(at: loop.now)
-    do throws(ADSError) {
-      try server.receive(message, now: loop.now)
+    do throws(StreamFault) {
+      try role.receive(message, now: loop.now)
     } catch {
       return end(error)
     }
@@ -108,7 +107,7 @@ final class ClientStream: CallHandler, TimerHandler {
   func timerFired(_ id: TimerID, tag: Int) {
     guard tag != Tag.withdrawal.rawValue else { return endWithdrawal() }
     armedFor = nil
-    server.deadlinePassed(now: loop.now)
+    role.deadlinePassed(now: loop.now)
     pump()
   }
 
@@ -116,9 +115,9 @@ final class ClientStream: CallHandler, TimerHandler {
 
   /// Sends what may be sent, reports what happened, and arms the next deadline.
   private func pump() {
-    do throws(ADSError) {
+    do throws(StreamFault) {
       while mayDeliver {
-        guard let response = try server.nextResponse(now: loop.now) else {
+        guard let response = try role.nextResponse(now: loop.now) else {
           withdrawal?.isQueued = true
           break
         }
@@ -129,12 +128,12 @@ final class ClientStream: CallHandler, TimerHandler {
     } catch {
       end(error)
     }
-    while let event = server.nextEvent() { noted(event) }
+    while let event = role.nextEvent() { noted(event) }
     if withdrawal?.isQueued == true, call.unsentBytes == 0 { withdrew() }
     rearm()
   }
 
-  private func noted(_ event: ADSServerEvent) {
+  private func noted(_ event: StreamEvent) {
     if case .acknowledged(let typeURL, let version) = event,
       let time = pushes.acknowledged(typeURL, version, at: loop.now)
     {
@@ -156,7 +155,7 @@ final class ClientStream: CallHandler, TimerHandler {
     call.cutShort(GRPCStatus(.unavailable, "what policy no longer grants could not be withdrawn in time"))
   }
 
-  private func end(_ error: ADSError) {
+  private func end(_ error: StreamFault) {
     client?.brokeProtocol(error.message)
     call.finish(GRPCStatus(StatusCode(rawValue: error.code) ?? .unknown, error.message))
   }
@@ -164,7 +163,7 @@ final class ClientStream: CallHandler, TimerHandler {
   private func rearm() {
     // A call that is full or over has no use for a deadline: it would fire again and again without effect.
     // One that is full is asked again when it drains.
-    let deadline = mayDeliver ? server.nextDeadline() : nil
+    let deadline = mayDeliver ? role.nextDeadline() : nil
     guard deadline != armedFor else { return }
     loop.cancel(timer)
     armedFor = deadline

@@ -2,7 +2,6 @@
 
 import Primitives
 import Snapshots
-import XDS
 
 struct PushClock {
   private struct Awaited {
@@ -21,7 +20,7 @@ struct PushClock {
   mutating func asked(at now: Instant) { askedAt = now }
 
   /// `arrivedAt`: when the view that the response was made from reached this loop.
-  mutating func delivering(_ response: ADSResponse, arrivedAt: Instant) {
+  mutating func delivering(_ response: StreamResponse, arrivedAt: Instant) {
     let before = newest[response.typeURL]
     // The same content once more was not published anew.
     guard before?.version != response.version else { return }

@@ -54,7 +54,7 @@ public struct ClientFacts: Sendable {
   public var id: SPIFFEID
   public var cluster: String
   public var address: String
-  /// `sotw` or `delta`.
+  /// `sotw`, `delta`, `mcp`, `mcp-aggregated` or `sink`.
   public var dialect: String
   public var connectedAt: Timestamp
   public var subscriptions: [SubscriptionFacts]

@@ -15,7 +15,6 @@ import Snapshots
 public import TLS
 public import Transport
 import Trust
-import XDS
 
 public final class ServeLoop: ListenerOwner {
   public let index: Int
@@ -138,23 +137,23 @@ public final class ServeLoop: ListenerOwner {
       let method = ServiceTable.method(at: head.path)
     else { return nil }
     switch method {
-    case .aggregatedDiscovery(let dialect): return client.open(call, dialect: dialect)
+    case .configuration(let dialect): return client.open(call, dialect: dialect)
     }
   }
 
   /// The newest view of a grant; nil before the first generation.
   func view(of grant: Generation.Grant) -> View? { generation?.views[grant.classIndex] }
 
-  func delivering(_ response: ADSResponse, _ dialect: ADSDialect) {
+  func delivering(_ response: StreamResponse, _ dialect: Dialect) {
     metrics.add(to: .pushes(dialect.metric))
     metrics.add(response.byteCount, to: .pushedBytes)
   }
 
   func pushed(within time: Duration) { metrics.record(time, in: .push) }
 
-  func requested(_ dialect: ADSDialect) { metrics.add(to: .requests(dialect.metric)) }
+  func requested(_ dialect: Dialect) { metrics.add(to: .requests(dialect.metric)) }
 
-  func noted(_ event: ADSServerEvent, of client: Client) {
+  func noted(_ event: StreamEvent, of client: Client) {
     switch event {
     case .subscribed, .nodeIdentified, .stale:
       break
@@ -335,15 +334,6 @@ extension Generation.Refusal {
     switch self {
     case .noCluster: "no cluster of the policy has this identity"
     case .blocked: "this identity is blocked"
-    }
-  }
-}
-
-extension ADSDialect {
-  fileprivate var metric: ServedDialect {
-    switch self {
-    case .stateOfTheWorld: .sotw
-    case .delta: .delta
     }
   }
 }

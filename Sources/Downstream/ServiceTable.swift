@@ -1,18 +1,24 @@
 // The gRPC methods a relay serves, by path. A path that is not here is UNIMPLEMENTED.
 
+import MCP
 import XDS
 
 enum ServiceMethod {
-  /// `envoy.service.discovery.v3.AggregatedDiscoveryService`, either method.
-  case aggregatedDiscovery(ADSDialect)
+  /// A stream of configuration.
+  case configuration(Dialect)
 }
 
 enum ServiceTable {
   static func method(at path: String) -> ServiceMethod? {
     switch path {
-    case ADSDialect.stateOfTheWorld.path: .aggregatedDiscovery(.stateOfTheWorld)
-    case ADSDialect.delta.path: .aggregatedDiscovery(.delta)
-    default: nil
+    case ADSDialect.stateOfTheWorld.path: return .configuration(.ads(.stateOfTheWorld))
+    case ADSDialect.delta.path: return .configuration(.ads(.delta))
+    default: break
+    }
+    switch MCPMethod(path: path) {
+    // Whoever dials that one is a source; ours are configured, and dialled.
+    case .resourceSink, nil: return nil
+    case let method?: return .configuration(.classic(method))
     }
   }
 }

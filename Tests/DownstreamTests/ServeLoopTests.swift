@@ -12,7 +12,6 @@ import Snapshots
 import TestCertificates
 import Testing
 import Trust
-import XDS
 
 @Suite struct ServeLoopTests {
   private let both = ["a": "foo", "b": "bar"]
@@ -25,9 +24,8 @@ import XDS
 
   // MARK: views
 
-  @Test(arguments: [ADSDialect.delta, .stateOfTheWorld]) func everyoneGetsItsView(_ dialect: ADSDialect)
-    throws
-  {
+  @Test(arguments: StagedDialect.allCases)
+  func everyoneGetsItsView(_ dialect: StagedDialect) throws {
     let stage = try stage(both)
     let (a, b) = (try stage.client("a", dialect: dialect), try stage.client("b", dialect: dialect))
     #expect(stage.run { a.held == ["foo/x"] && b.held == ["bar/y"] })
@@ -102,8 +100,8 @@ import XDS
 
   // MARK: grants that end
 
-  @Test(arguments: [ADSDialect.delta, .stateOfTheWorld])
-  func whoLosesItsClusterIsEndedAtOnce(_ dialect: ADSDialect) throws {
+  @Test(arguments: StagedDialect.allCases)
+  func whoLosesItsClusterIsEndedAtOnce(_ dialect: StagedDialect) throws {
     let stage = try stage(both)
     let (a, b) = (try stage.client("a", dialect: dialect), try stage.client("b", dialect: dialect))
     #expect(stage.run { a.held == ["foo/x"] && b.held == ["bar/y"] })
@@ -117,8 +115,8 @@ import XDS
     #expect(stage.run { a.held == ["foo/w"] })
   }
 
-  @Test(arguments: [ADSDialect.delta, .stateOfTheWorld])
-  func aNarrowedGrantIsTakenBackWithoutWaitingForAnAnswer(_ dialect: ADSDialect) throws {
+  @Test(arguments: StagedDialect.allCases)
+  func aNarrowedGrantIsTakenBackWithoutWaitingForAnAnswer(_ dialect: StagedDialect) throws {
     let stage = try stage(both)
     let a = try stage.client("a", dialect: dialect)
     a.acknowledges = false

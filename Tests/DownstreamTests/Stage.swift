@@ -2,22 +2,17 @@
 // What a publisher and an identity would give the loop, a test gives it.
 
 import Downstream
-import GRPC
 import Gates
 import Metrics
 import Policy
 import Primitives
-import Protos
 import Ring
 import SPIFFE
 import Snapshots
-import SwiftProtobuf
 import TLS
 import TestCertificates
 import Testing
-import Transport
 import Trust
-import XDS
 
 let virtualService = TypeName(group: "networking.istio.io", kind: "VirtualService")
 let virtualServiceURL = "networking.istio.io/v1/VirtualService"
@@ -112,7 +107,7 @@ final class Stage {
   /// A cluster of `example.org` unless said otherwise; asks for VirtualServices at once.
   func client(
     _ name: String, of authority: TestAuthority = Stage.authority, living seconds: Int64? = nil,
-    dialect: ADSDialect = .delta, reads: Bool = true
+    dialect: StagedDialect = .delta, reads: Bool = true
   ) throws -> StagedClient {
     var plan = CertificatePlan.workload("spiffe://\(authority.trustDomain)/\(name)")
     if let seconds { plan.notAfter = TestAuthority.epoch + seconds }
@@ -120,6 +115,15 @@ final class Stage {
       authority.issue(plan), on: network, host: name, dialect: dialect, reads: reads)
     client.start()
     return client
+  }
+
+  /// What status would show of the clients now.
+  func clientFacts() -> [ClientFacts] {
+    serving.handle(.reportClients(ticket: 1))
+    for report in crossings.reports.drain() {
+      if case .clients(_, _, let facts) = report { return facts }
+    }
+    return []
   }
 
   /// Runs virtual time until `done`; false when it did not come about.
@@ -139,110 +143,5 @@ final class Stage {
   func metric(_ series: String) -> String? {
     exposition.split(separator: "\n").first { $0.hasPrefix("meshrelay_\(series) ") }
       .flatMap { $0.split(separator: " ").last.map(String.init) }
-  }
-}
-
-/// A control plane with one stream.
-final class StagedClient: DialerOwner, CallHandler {
-  private let network: SimulatedNetwork
-  private let loop: EventLoop
-  private let dial: Dial
-  private let dialect: ADSDialect
-  private(set) var connection: Connection?
-  private(set) var call: Call?
-  private(set) var held: Set<String> = []
-  private(set) var responses = 0
-  private(set) var status: GRPCStatus?
-  private(set) var dialReasons: [String]?
-  private(set) var isClosed = false
-  /// When its stream ended.
-  private(set) var endedAt: Instant?
-  var acknowledges = true
-
-  init(
-    _ identity: TestIdentity, on network: SimulatedNetwork, host: String, dialect: ADSDialect, reads: Bool
-  ) throws {
-    self.network = network
-    self.dialect = dialect
-    loop = EventLoop(driver: SimulatedDriver(network: network, host: host))
-    let context = try TLSContext(
-      role: .client, chain: identity.chain, key: identity.key, verifier: { _ in .accept })
-    let relay = network.address(of: "relay", port: 15010)
-    dial = Dial(
-      try #require(Endpoint(relay.description)), security: .tls(context, serverName: nil),
-      resolver: Resolver(worker: InlineWorker(), limits: Limits(), wake: {}), loop: loop, limits: Limits(),
-      memory: LoopMemory())
-  }
-
-  func start() { dial.start(self) }
-
-  func hangUp() { dial.cancel() }
-
-  func connectionVerified(_ connection: Connection) {}
-  func connectionReady(_ connection: Connection) {
-    self.connection = connection
-    openStream()
-  }
-
-  /// Opens a stream and asks for VirtualServices.
-  func openStream() {
-    status = nil
-    call = connection?.open(path: dialect.path, authority: "relay", self)
-    var request = Envoy_Service_Discovery_V3_DeltaDiscoveryRequest()
-    request.typeURL = virtualServiceURL
-    var whole = Envoy_Service_Discovery_V3_DiscoveryRequest()
-    whole.typeURL = virtualServiceURL
-    send(dialect == .delta ? try? request.serializedBytes() : try? whole.serializedBytes())
-  }
-
-  private func send(_ bytes: [UInt8]?) { if let bytes { call?.send(head: bytes) } }
-
-  func connection(_ connection: Connection, opened call: Call, head: RequestHead) -> (any CallHandler)? {
-    nil
-  }
-  func connectionClosed(_ connection: Connection, _ reason: ConnectionEnd) { isClosed = true }
-  func dialFailed(_ endpoint: Endpoint, _ reasons: [String]) { dialReasons = reasons }
-
-  func callAccepted(_ call: Call) {}
-  func callHalfClosed(_ call: Call) {}
-  func callDrained(_ call: Call) {}
-  func callEnded(_ call: Call, _ status: GRPCStatus) {
-    self.status = status
-    endedAt = loop.now
-  }
-
-  func call(_ call: Call, received message: [UInt8]) {
-    responses += 1
-    switch dialect {
-    case .delta: receivedChange(message)
-    case .stateOfTheWorld: receivedState(message)
-    }
-  }
-
-  private func receivedChange(_ message: [UInt8]) {
-    guard let response = try? Envoy_Service_Discovery_V3_DeltaDiscoveryResponse(serializedBytes: message)
-    else { return }
-    held.formUnion(response.resources.map(\.name))
-    held.subtract(response.removedResources)
-    guard acknowledges else { return }
-    var answer = Envoy_Service_Discovery_V3_DeltaDiscoveryRequest()
-    answer.typeURL = response.typeURL
-    answer.responseNonce = response.nonce
-    send(try? answer.serializedBytes())
-  }
-
-  private func receivedState(_ message: [UInt8]) {
-    guard let response = try? Envoy_Service_Discovery_V3_DiscoveryResponse(serializedBytes: message)
-    else { return }
-    held = Set(
-      response.resources.compactMap {
-        try? Istio_Mcp_V1alpha1_Resource(serializedBytes: $0.value).metadata.name
-      })
-    guard acknowledges else { return }
-    var answer = Envoy_Service_Discovery_V3_DiscoveryRequest()
-    answer.typeURL = response.typeURL
-    answer.versionInfo = response.versionInfo
-    answer.responseNonce = response.nonce
-    send(try? answer.serializedBytes())
   }
 }

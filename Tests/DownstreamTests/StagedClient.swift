@@ -1,0 +1,104 @@
+// A control plane with one stream, in any dialect.
+
+import GRPC
+import Primitives
+import Ring
+import TLS
+import TestCertificates
+import Testing
+import Transport
+
+final class StagedClient: DialerOwner, CallHandler {
+  private let network: SimulatedNetwork
+  private let loop: EventLoop
+  private let dial: Dial
+  private let dialect: StagedDialect
+  private(set) var connection: Connection?
+  private(set) var call: Call?
+  private(set) var held: Set<String> = []
+  private(set) var responses = 0
+  /// Types that were answered, as the answers called them.
+  private(set) var answered: Set<String> = []
+  private(set) var status: GRPCStatus?
+  private(set) var dialReasons: [String]?
+  private(set) var isClosed = false
+  /// When its stream ended.
+  private(set) var endedAt: Instant?
+  var acknowledges = true
+  /// What it says to every response instead of yes.
+  var refusal: String?
+
+  init(
+    _ identity: TestIdentity, on network: SimulatedNetwork, host: String, dialect: StagedDialect, reads: Bool
+  ) throws {
+    self.network = network
+    self.dialect = dialect
+    loop = EventLoop(driver: SimulatedDriver(network: network, host: host))
+    let context = try TLSContext(
+      role: .client, chain: identity.chain, key: identity.key, verifier: { _ in .accept })
+    let relay = network.address(of: "relay", port: 15010)
+    dial = Dial(
+      try #require(Endpoint(relay.description)), security: .tls(context, serverName: nil),
+      resolver: Resolver(worker: InlineWorker(), limits: Limits(), wake: {}), loop: loop, limits: Limits(),
+      memory: LoopMemory())
+  }
+
+  func start() { dial.start(self) }
+
+  func hangUp() { dial.cancel() }
+
+  func connectionVerified(_ connection: Connection) {}
+  func connectionReady(_ connection: Connection) {
+    self.connection = connection
+    openStream()
+  }
+
+  /// Opens a stream and asks for VirtualServices.
+  func openStream() {
+    status = nil
+    call = connection?.open(path: dialect.path, authority: "relay", self)
+    send(dialect.request())
+  }
+
+  /// Asks for another type on the same stream.
+  func ask(for typeName: String) { send(dialect.request(typeName)) }
+
+  func send(_ bytes: [UInt8]) { call?.send(head: bytes) }
+
+  func connection(_ connection: Connection, opened call: Call, head: RequestHead) -> (any CallHandler)? {
+    nil
+  }
+  func connectionClosed(_ connection: Connection, _ reason: ConnectionEnd) { isClosed = true }
+  func dialFailed(_ endpoint: Endpoint, _ reasons: [String]) { dialReasons = reasons }
+
+  func callAccepted(_ call: Call) {}
+  func callHalfClosed(_ call: Call) {}
+  func callDrained(_ call: Call) {}
+  func callEnded(_ call: Call, _ status: GRPCStatus) {
+    self.status = status
+    endedAt = loop.now
+  }
+
+  func call(_ call: Call, received message: [UInt8]) {
+    guard let response = dialect.read(message) else { return }
+    responses += 1
+    answered.insert(response.typeName)
+    if response.typeName == dialect.typeName {
+      if response.isWhole { held = response.names } else { held.formUnion(response.names) }
+      held.subtract(response.removed)
+    }
+    guard acknowledges else { return }
+    send(dialect.request(response.typeName, answering: response, refusal: refusal))
+  }
+}
+
+/// Hears how a call ends, and nothing else.
+final class StatusListener: CallHandler {
+  private(set) var status: GRPCStatus?
+
+  func callAccepted(_ call: Call) {}
+  func call(_ call: Call, received message: [UInt8]) {}
+  func callHalfClosed(_ call: Call) {}
+  func callDrained(_ call: Call) {}
+  func callEnded(_ call: Call, _ status: GRPCStatus) { self.status = status }
+}
