@@ -149,7 +149,6 @@ public struct Merge: Sendable {
   /// delivered; types that a new source can supply show what was served last until it has answered.
   public mutating func replace(sources specs: [MergeSource]) -> Change {
     var next = Merge(sources: specs)
-    next.served = served
     next.causes = causes
     var change = Change()
     let before = readiness
@@ -167,8 +166,8 @@ public struct Merge: Sendable {
         if !old.answered.contains(type) { next.sources[index].answered.remove(type) }
       }
     }
-    // Whatever `set` reported was relative to nothing: what counts is the step from what was served.
-    change.types = []
+    // Nothing was served of `next` so far: what counts is the step from what is served now.
+    next.served = served
     self = next
     for type in knownTypes.sorted() where isReady(type) { serveAnew(type, &change) }
     change.readinessChanged = before != readiness

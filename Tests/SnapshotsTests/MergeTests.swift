@@ -17,13 +17,23 @@ struct MergeTests {
   @Test(arguments: UInt64(1)...8)
   func agreesWithTheNaiveModel(seed: UInt64) {
     var generator = SeededGenerator(seed: seed)
-    let names = ["a", "b", "c"]
+    var names = ["a", "b", "c"]
     var merge = Merge(sources: names.map { MergeSource(name: $0, listsEverything: true) })
     var model: [String: [String: Resource]] = [:]
     var follower: [String: Resource] = [:]
     for name in names { take(merge.apply(SourceUpdate(source: name, kind: .complete)), &follower) }
     for _ in 0..<200 {
-      let source = names[Int.random(in: 0..<3, using: &generator)]
+      if Int.random(in: 0..<8, using: &generator) == 0 {
+        // Sources go, come and change places; one that was away begins with nothing.
+        let next = Array(["a", "b", "c"].shuffled(using: &generator).prefix(1 + Int(generator.next() % 3)))
+        for name in model.keys where !next.contains(name) { model[name] = nil }
+        take(merge.replace(sources: next.map { MergeSource(name: $0, listsEverything: true) }), &follower)
+        for name in next where !names.contains(name) {
+          take(merge.apply(SourceUpdate(source: name, kind: .complete)), &follower)
+        }
+        names = next
+      }
+      let source = names[Int.random(in: 0..<names.count, using: &generator)]
       let some = (0..<Int.random(in: 0..<8, using: &generator)).map { _ in
         resource(
           "r\(Int.random(in: 0..<20, using: &generator))",
