@@ -96,11 +96,11 @@ public struct Merge: Sendable {
   }
 
   /// The snapshot as it stands.
-  public func snapshot(at position: Position) -> Snapshot {
+  public func snapshot(at position: Position, _ positions: [TypeName: Position] = [:]) -> Snapshot {
     let pending = Set(knownTypes.filter { served[$0] == nil && !isReady($0) })
     return Snapshot(
       collections: served, pending: pending, isComplete: isComplete, position: position,
-      removalCauses: causes)
+      positions: positions, removalCauses: causes)
   }
 
   /// Takes over one step of a source. A step of a source that is not configured changes nothing.

@@ -20,30 +20,35 @@ public struct Snapshot: Sendable {
   public let isComplete: Bool
   /// As we serve it: our own relay is the last element of its path.
   public let position: Position
+  /// Where the content of types stands, of those that do not stand where the whole does.
+  public let positions: [TypeName: Position]
   /// Why recent removals happened, where a source told more than that they are gone.
   public let removalCauses: RemovalCauses
-  /// What responses say of us, for no removal and for each cause; written once for all views.
-  private let identifiers: [RemovalCause?: String]
+  private let identifiers: Identifiers
 
   public init(
     collections: [TypeName: Collection], pending: Set<TypeName>, isComplete: Bool, position: Position,
-    removalCauses: RemovalCauses = RemovalCauses()
+    positions: [TypeName: Position] = [:], removalCauses: RemovalCauses = RemovalCauses()
   ) {
     self.collections = collections
     self.pending = pending
     self.isComplete = isComplete
     self.position = position
+    self.positions = positions.filter { $0.value != position }
     self.removalCauses = removalCauses
-    let causes: [RemovalCause?] = [nil] + RemovalCause.allCases
-    identifiers = Dictionary(
-      uniqueKeysWithValues: causes.map { cause in
-        let node = position.path.last?.node ?? ""
-        return (cause, ControlPlane(node: node, position: position, removals: cause).json)
-      })
+    identifiers = Identifiers(whole: position, self.positions)
   }
 
-  /// The `control_plane.identifier` of a response that removes things for this cause, or removes nothing.
-  public func controlPlane(_ cause: RemovalCause?) -> String { identifiers[cause] ?? "" }
+  /// The `control_plane.identifier` of a response for a type (nil: one nobody knows) that removes things for
+  /// this cause, or removes nothing. `isPartial`: more follows before the client has what the snapshot has.
+  public func controlPlane(of type: TypeName?, _ cause: RemovalCause?, isPartial: Bool) -> String {
+    isPartial
+      ? ControlPlane(
+        node: position.path.last?.node ?? "", position: position,
+        content: type.flatMap { positions[$0] }, isPartial: true, removals: cause
+      ).json
+      : identifiers[type, cause]
+  }
 
   /// Before any source has said anything.
   public static let nothing = Snapshot(
@@ -104,8 +109,12 @@ public struct View: Sendable {
     return state(of: url.type)
   }
 
-  /// The `control_plane.identifier` of a response that removes things for this cause, or removes nothing.
-  public func controlPlane(_ cause: RemovalCause? = nil) -> String { snapshot.controlPlane(cause) }
+  /// The `control_plane.identifier` of a response, as `Snapshot.controlPlane` has it.
+  public func controlPlane(
+    of type: TypeName?, _ cause: RemovalCause? = nil, isPartial: Bool = false
+  ) -> String {
+    snapshot.controlPlane(of: type, cause, isPartial: isPartial)
+  }
 
   /// Why a resource that a client holds is not in this view: what its source said, or policy when the
   /// snapshot still has it, or else its source, the cause that brakes look at.
@@ -118,6 +127,36 @@ public struct View: Sendable {
   /// of that name exists, and its very version proves that the client was once allowed to know.
   public func removalCause(of name: String, type: TypeName, claimedVersion: String) -> RemovalCause {
     snapshot.collections[type]?[name]?.version.description == claimedVersion ? .policy : .source
+  }
+}
+
+/// What responses say of us, written once for all views. Types that stand at one place share their texts.
+private struct Identifiers: Sendable {
+  private let whole: [RemovalCause?: String]
+  private let byType: [TypeName: [RemovalCause?: String]]
+
+  init(whole position: Position, _ positions: [TypeName: Position]) {
+    whole = Identifiers.texts(position, content: nil)
+    var written: [(place: Position, texts: [RemovalCause?: String])] = []
+    byType = positions.mapValues { content in
+      if let same = written.first(where: { $0.place == content }) { return same.texts }
+      let texts = Identifiers.texts(position, content: content)
+      written.append((content, texts))
+      return texts
+    }
+  }
+
+  subscript(type: TypeName?, cause: RemovalCause?) -> String {
+    (type.flatMap { byType[$0] } ?? whole)[cause] ?? ""
+  }
+
+  private static func texts(_ position: Position, content: Position?) -> [RemovalCause?: String] {
+    let causes: [RemovalCause?] = [nil] + RemovalCause.allCases
+    let node = position.path.last?.node ?? ""
+    return Dictionary(
+      uniqueKeysWithValues: causes.map { cause in
+        (cause, ControlPlane(node: node, position: position, content: content, removals: cause).json)
+      })
   }
 }
 

@@ -20,19 +20,30 @@ public struct SourceUpdate: Sendable {
   public var isWhole: Bool
   /// Where the upstream's snapshot stands; nil for sources that are themselves the truth.
   public var position: Position?
+  /// Where the type stands once this step is done; nil also when more steps are needed to get there.
+  public var content: Position?
   /// Why things are removed, as the upstream says.
   public var removals: RemovalCause
 
   public init(
     source: String, kind: Kind, rejected: [Rejection] = [], isWhole: Bool = false,
-    position: Position? = nil, removals: RemovalCause = .source
+    position: Position? = nil, content: Position? = nil, removals: RemovalCause = .source
   ) {
     self.source = source
     self.kind = kind
     self.rejected = rejected
     self.isWhole = isWhole
     self.position = position
+    self.content = content
     self.removals = removals
+  }
+
+  /// The type it speaks of.
+  public var type: TypeName? {
+    switch kind {
+    case .replace(let type, _), .change(let type, _, _): type
+    case .complete: nil
+    }
   }
 }
 

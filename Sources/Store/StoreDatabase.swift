@@ -30,6 +30,7 @@ enum StoreDatabase {
           try create(database)
         } else {
           try examine(database)
+          try database.execute(sql: standings)
         }
       }
       return queue
@@ -96,6 +97,14 @@ enum StoreDatabase {
     guard verdict == "ok" else { throw Damage(verdict ?? "no answer to integrity_check") }
   }
 
+  /// Where the types of a source stand. Younger than the format: a file without it is read as one that does
+  /// not say, and a release that does not know it passes over it.
+  static let standings = """
+    CREATE TABLE IF NOT EXISTS standing(
+      source TEXT NOT NULL, type INTEGER NOT NULL REFERENCES type(id), position TEXT NOT NULL,
+      PRIMARY KEY(source, type)) WITHOUT ROWID;
+    """
+
   private static let tables = """
     CREATE TABLE type(
       id INTEGER PRIMARY KEY, grp TEXT NOT NULL, kind TEXT NOT NULL, ready INTEGER NOT NULL,
@@ -113,6 +122,7 @@ enum StoreDatabase {
       resources INTEGER NOT NULL, saved INTEGER NOT NULL, cut INTEGER NOT NULL, seal BLOB NOT NULL);
     CREATE TABLE source(
       name TEXT PRIMARY KEY, complete INTEGER NOT NULL, position TEXT) WITHOUT ROWID;
+    \(standings)
     CREATE TABLE departed(
       id INTEGER PRIMARY KEY, type INTEGER NOT NULL REFERENCES type(id), name TEXT NOT NULL,
       seconds INTEGER NOT NULL, nanoseconds INTEGER NOT NULL, UNIQUE(type, name));

@@ -51,7 +51,7 @@ struct SnapshotRow {
   }
 
   func entry() throws -> StoredVersion {
-    guard let place = ControlPlane(json: position)?.position, let count = Int(exactly: resources) else {
+    guard let place = Position(stored: position), let count = Int(exactly: resources) else {
       throw Damage("the position of a kept version")
     }
     return StoredVersion(
@@ -89,7 +89,8 @@ struct StoreReading {
     guard !entry.isCut else { throw Damage("the last kept version") }
     return Restored(
       number: head.number, collections: found, position: entry.position, isComplete: head.isComplete,
-      version: head.version, savedAt: entry.savedAt, sources: try sources(), departed: try departed(types))
+      version: head.version, savedAt: entry.savedAt, sources: try sources(types),
+      departed: try departed(types))
   }
 
   /// The kept versions, newest first.
@@ -187,18 +188,34 @@ struct StoreReading {
     return entry
   }
 
-  private func sources() throws -> [SourceMark] {
+  private func sources(_ types: [Int64: TypeName]) throws -> [SourceMark] {
     let rows = try Row.fetchAll(database, sql: "SELECT name, complete, position FROM source ORDER BY name")
+    let standings = try standings(types)
     let marks = try rows.map { row in
+      let name = try row.decode(String.self, atIndex: 0)
       let text = try row.decode(String?.self, atIndex: 2)
-      let position = text.flatMap { ControlPlane(json: $0)?.position }
+      let position = text.flatMap { Position(stored: $0) }
       guard (text == nil) == (position == nil) else { throw Damage("the position of a source") }
       return SourceMark(
-        name: try row.decode(String.self, atIndex: 0), isComplete: try row.decode(Bool.self, atIndex: 1),
-        position: position)
+        name: name, isComplete: try row.decode(Bool.self, atIndex: 1), position: position,
+        positions: standings[name] ?? [:])
     }
     try check("sources", StoreReading.sealed(marks), isEmpty: marks.isEmpty)
+    try check("standings", StoreReading.sealed(standingsOf: marks), isEmpty: standings.isEmpty)
     return marks
+  }
+
+  /// By source. A file of a release that did not write them, opened for reading alone, has no table of them.
+  private func standings(_ types: [Int64: TypeName]) throws -> [String: [TypeName: Position]] {
+    guard try database.tableExists("standing") else { return [:] }
+    var result: [String: [TypeName: Position]] = [:]
+    for row in try Row.fetchAll(database, sql: "SELECT source, type, position FROM standing") {
+      guard let type = types[try row.decode(Int64.self, atIndex: 1)],
+        let position = Position(stored: try row.decode(String.self, atIndex: 2))
+      else { throw Damage("where a type of a source stands") }
+      result[try row.decode(String.self, atIndex: 0), default: [:]][type] = position
+    }
+    return result
   }
 
   private func departed(_ types: [Int64: TypeName]) throws -> [TypeName: [String: Timestamp]] {
@@ -233,7 +250,19 @@ struct StoreReading {
     for source in sources {
       content.append(source.name)
       content.append(source.isComplete ? 1 : 0)
-      content.append(source.position.map { ControlPlane(node: "", position: $0, removals: nil).json } ?? "")
+      content.append(source.position?.stored ?? "")
+    }
+    return content.seal
+  }
+
+  static func sealed(standingsOf sources: [SourceMark]) -> Data {
+    var content = SealedContent()
+    for source in sources {
+      for (type, position) in source.positions.sorted(by: { $0.key < $1.key }) {
+        content.append(source.name)
+        content.append(type)
+        content.append(position.stored)
+      }
     }
     return content.seal
   }
@@ -245,5 +274,15 @@ struct StoreReading {
       content.append(file.content)
     }
     return content.seal
+  }
+}
+
+extension Position {
+  /// As it stands in the file: the text of an identifier.
+  var stored: String { ControlPlane(node: "", position: self, removals: nil).json }
+
+  init?(stored text: String) {
+    guard let position = ControlPlane(json: text)?.position else { return nil }
+    self = position
   }
 }

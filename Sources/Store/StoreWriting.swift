@@ -130,7 +130,7 @@ struct StoreWriting {
     try write(
       SnapshotRow(
         number: head.number, version: head.version,
-        position: ControlPlane(node: "", position: head.position, removals: nil).json,
+        position: head.position.stored,
         isComplete: head.isComplete, resources: Int64(step.resources),
         saved: step.savedAt.milliseconds, isCut: old?.isCut ?? false))
   }
@@ -151,12 +151,24 @@ struct StoreWriting {
   private func write(_ sources: [SourceMark]) throws {
     try run("DELETE FROM source", [])
     for source in sources {
-      let position = source.position.map { ControlPlane(node: "", position: $0, removals: nil).json }
       try run(
         "INSERT INTO source(name, complete, position) VALUES (?, ?, ?)",
-        [source.name, source.isComplete, position])
+        [source.name, source.isComplete, source.position?.stored])
     }
     try write(seal: "sources", StoreReading.sealed(sources))
+    try write(standingsOf: sources)
+  }
+
+  private func write(standingsOf sources: [SourceMark]) throws {
+    try run("DELETE FROM standing", [])
+    for source in sources {
+      for (type, position) in source.positions.sorted(by: { $0.key < $1.key }) {
+        try run(
+          "INSERT INTO standing(source, type, position) VALUES (?, ?, ?)",
+          [source.name, try typeID(type), position.stored])
+      }
+    }
+    try write(seal: "standings", StoreReading.sealed(standingsOf: sources))
   }
 
   func keep(_ files: [KeptFile], as role: KeptRole) throws {

@@ -10,11 +10,16 @@ public struct SourceMark: Sendable, Equatable {
   public var isComplete: Bool
   /// Where its snapshot stands; nil for a source that is itself the truth.
   public var position: Position?
+  /// Where the content of its types stands.
+  public var positions: [TypeName: Position]
 
-  public init(name: String, isComplete: Bool, position: Position? = nil) {
+  public init(
+    name: String, isComplete: Bool, position: Position? = nil, positions: [TypeName: Position] = [:]
+  ) {
     self.name = name
     self.isComplete = isComplete
     self.position = position
+    self.positions = positions
   }
 }
 

@@ -54,12 +54,17 @@ final class PublishingDesk: Sendable {
     case relayed
   }
 
-  private struct State: Sendable {
+  fileprivate struct State: Sendable {
     var merge: Merge
     var publisher: Publisher
     var truth: Truth
     var position: Position
+    /// By source, what its upstream said last.
     var positions: [String: Position] = [:]
+    /// By source, where the content of its types stands.
+    var standings: [String: [TypeName: Position]] = [:]
+    /// `standings` as the newest snapshot shows them.
+    var publishedStandings: [String: [TypeName: Position]] = [:]
     var order: [String]
   }
 
@@ -97,7 +102,7 @@ final class PublishingDesk: Sendable {
       var report = PublishReport()
       var step = Merge.Change()
       for update in updates {
-        if let position = update.position { state.positions[update.source] = position }
+        state.note(update)
         let change = state.merge.apply(update)
         report.note(change, of: update.source)
         step.append(change)
@@ -138,10 +143,13 @@ final class PublishingDesk: Sendable {
       var report = PublishReport()
       let complete = Set(restored.sources.filter(\.isComplete).map(\.name))
       let step = state.merge.restore(restored.collections, completeSources: complete)
-      for mark in restored.sources { state.positions[mark.name] = mark.position }
+      for mark in restored.sources {
+        state.positions[mark.name] = mark.position
+        state.standings[mark.name] = mark.standings(of: restored.collections.keys)
+      }
       state.position = restored.position.resumed(by: me)
       report.fill(from: state.merge, state.order)
-      let snapshot = state.merge.snapshot(at: state.position)
+      let snapshot = state.snapshot(me)
       let generation = state.publisher.apply(step, snapshot: snapshot).generation
       publish(generation)
       report.published = facts(of: generation, step)
@@ -150,16 +158,18 @@ final class PublishingDesk: Sendable {
   }
 
   /// The newest snapshot: for dump and explain.
-  var snapshot: Snapshot { state.withLock { $0.merge.snapshot(at: $0.position) } }
+  var snapshot: Snapshot { state.withLock { $0.snapshot(me) } }
 
   private func finish(
     _ state: inout State, _ step: Merge.Change, _ report: inout PublishReport, now: Timestamp
   ) {
     report.fill(from: state.merge, state.order)
     let position = PublishingDesk.position(state, now: now, me: me, changed: !step.isEmpty)
-    guard !step.isEmpty || position != state.position else { return }
+    let moved = state.standings != state.publishedStandings
+    guard !step.isEmpty || position != state.position || moved else { return }
     state.position = position
-    let generation = state.publisher.apply(step, snapshot: state.merge.snapshot(at: position)).generation
+    state.publishedStandings = state.standings
+    let generation = state.publisher.apply(step, snapshot: state.snapshot(me)).generation
     publish(generation)
     report.published = facts(of: generation, step)
     save(state, generation.snapshot, now)
@@ -169,7 +179,9 @@ final class PublishingDesk: Sendable {
     guard let persistence, !snapshot.collections.isEmpty else { return }
     let complete = Set(state.merge.completeSources)
     let marks = state.order.map {
-      SourceMark(name: $0, isComplete: complete.contains($0), position: state.positions[$0])
+      SourceMark(
+        name: $0, isComplete: complete.contains($0), position: state.positions[$0],
+        positions: state.standings[$0] ?? [:])
     }
     persistence.save(snapshot, sources: marks, now: now)
   }
@@ -199,6 +211,41 @@ final class PublishingDesk: Sendable {
         .sorted { $0.type < $1.type },
       changed: step.types.reduce(0) { $0 + $1.upserts.count },
       removed: step.types.reduce(0) { $0 + $1.removals.count })
+  }
+}
+
+extension PublishingDesk.State {
+  mutating func note(_ update: SourceUpdate) {
+    if var position = update.position {
+      // A replica that is behind may still have newest content of this type: what was heard stays heard.
+      if let heard = positions[update.source], heard.origin == position.origin,
+        heard.sequence > position.sequence
+      {
+        (position.sequence, position.published) = (heard.sequence, heard.published)
+      }
+      positions[update.source] = position
+    }
+    guard let content = update.content, let type = update.type else { return }
+    standings[update.source, default: [:]][type] = content
+  }
+
+  func snapshot(_ me: PathElement) -> Snapshot { merge.snapshot(at: position, typePositions(me)) }
+
+  /// Where types stand: where the most preferred source that has answered for them does. An origin's own
+  /// numbers hold for all of its types.
+  private func typePositions(_ me: PathElement) -> [TypeName: Position] {
+    guard case .relayed = truth else { return [:] }
+    var found: [TypeName: Position] = [:]
+    for source in order.reversed() { found.merge(standings[source] ?? [:]) { _, preferred in preferred } }
+    return found.mapValues { $0.passed(by: me) }
+  }
+}
+
+extension SourceMark {
+  /// Where its types stand. A release that knew only where a source stands as a whole left no more than that.
+  func standings(of types: some Sequence<TypeName>) -> [TypeName: Position] {
+    guard positions.isEmpty, let position else { return positions }
+    return Dictionary(uniqueKeysWithValues: types.map { ($0, position) })
   }
 }
 

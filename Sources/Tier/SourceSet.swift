@@ -136,7 +136,7 @@ final class SourceSet: SubscriptionOwner {
           dialect: upstream.dialect, types: kinds.map(\.typeURL), node: Node(id: plan.node),
           source: source.name, upstream: upstream.endpoints[0].description, instance: me.instance,
           limits: limits, canonicalize: canonical.bodyCanonicalizer))
-      if let held { subscriber.hold(held.collections, position: held.position) }
+      if let held { subscriber.hold(held.collections, positions: held.positions) }
       let subscription = Subscription(
         settings, subscriber: subscriber, loop: loop, limits: limits, memory: memory,
         resolver: resolver, seed: generator.next(), owner: self)
@@ -278,7 +278,7 @@ final class SourceSet: SubscriptionOwner {
 /// What one source had delivered before a restart.
 struct HeldPart {
   let collections: [TypeName: Collection]
-  let position: Position?
+  let positions: [TypeName: Position]
 
   var resources: [Resource] {
     collections.sorted { $0.key < $1.key }.flatMap(\.value.resources)
@@ -287,10 +287,11 @@ struct HeldPart {
 
 extension Restored {
   fileprivate func part(of source: String) -> HeldPart {
-    HeldPart(
-      collections: collections.mapValues { collection in
-        Collection(collection.resources.filter { $0.source == source })
-      }, position: sources.first { $0.name == source }?.position)
+    let mark = sources.first { $0.name == source }
+    let own = collections.mapValues { collection in
+      Collection(collection.resources.filter { $0.source == source })
+    }
+    return HeldPart(collections: own, positions: mark?.standings(of: own.keys) ?? [:])
   }
 }
 

@@ -396,16 +396,6 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
   }
 }
 
-extension SourceUpdate {
-  /// The type it speaks of.
-  fileprivate var type: TypeName? {
-    switch kind {
-    case .replace(let type, _), .change(let type, _, _): type
-    case .complete: nil
-    }
-  }
-}
-
 extension ADSError {
   /// What the error says about the upstream it came from.
   fileprivate var health: Subscription.Health {

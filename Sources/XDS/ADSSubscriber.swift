@@ -53,6 +53,8 @@ public struct ADSSubscriber {
     var version = ""
     /// Delta: nothing was said of what we hold, so the first answer is everything.
     var awaitsEverything = false
+    /// Where what is held stands; nil takes whatever is offered.
+    var position: Position?
   }
 
   /// How long types may stay silent before the source counts as complete without them.
@@ -62,7 +64,6 @@ public struct ADSSubscriber {
   private var topics: [Topic]
   /// What is held of each topic, by its index.
   private var following: Following
-  private var position: Position?
   private var requests: [[UInt8]] = []
   private var events: [ADSSubscriberEvent] = []
 
@@ -73,25 +74,31 @@ public struct ADSSubscriber {
   }
 
   /// Begins a new stream and returns its first requests. `held` is what is being served of this source
-  /// and `position` where that stands; nil takes whatever the upstream offers (`adopt`).
-  public mutating func begin(held: [TypeName: Collection], position: Position?, upstream: String) -> [[UInt8]]
-  {
-    self.position = position
+  /// and `positions` where that stands; of a type without one, whatever the upstream offers is taken (`adopt`).
+  public mutating func begin(
+    held: [TypeName: Collection], positions: [TypeName: Position], upstream: String
+  ) -> [[UInt8]] {
+    hold(held, positions: positions)
     settings.upstream = upstream
     requests = []
-    following.begin(held: held)
     return topics.indices.map { firstRequest($0) }
   }
 
   /// Holds what an earlier process held, before the first stream.
-  public mutating func hold(_ held: [TypeName: Collection], position: Position?) {
-    self.position = position
+  public mutating func hold(_ held: [TypeName: Collection], positions: [TypeName: Position]) {
+    for index in topics.indices { topics[index].position = positions[topics[index].url.type] }
     following.begin(held: held)
   }
 
   /// Begins a new stream with what this subscriber itself holds; `upstream` is who answers now.
   public mutating func resume(upstream: String) -> [[UInt8]] {
-    begin(held: following.held, position: position, upstream: upstream)
+    begin(held: following.held, positions: positions, upstream: upstream)
+  }
+
+  /// Where what is held stands, by type.
+  private var positions: [TypeName: Position] {
+    Dictionary(topics.compactMap { topic in topic.position.map { (topic.url.type, $0) } }) { first, _ in first
+    }
   }
 
   /// Takes one response. An error ends the stream; what is held stays.
@@ -204,9 +211,7 @@ public struct ADSSubscriber {
       refuse(response, index, reason: "Nothing is left of what was there: kept until the operator decides")
       return []
     }
-    if let controlPlane {
-      try judge(controlPlane.position, bringsChange: !change.isEmpty, wallClock)
-    }
+    if let controlPlane { try judge(controlPlane, index, bringsChange: !change.isEmpty, wallClock) }
     following.apply(change, index)
     topics[index].version = response.version
     topics[index].awaitsEverything = false
@@ -217,13 +222,16 @@ public struct ADSSubscriber {
         source: settings.source,
         kind: .change(topics[index].url.type, upserts: change.upserts, removals: change.removals),
         rejected: reading.rejected, isWhole: isWhole, position: controlPlane?.position,
+        content: controlPlane == nil ? nil : topics[index].position,
         removals: controlPlane?.removals ?? .source)
     ]
   }
 
   private mutating func judge(
-    _ offered: Position, bringsChange: Bool, _ wallClock: Timestamp
+    _ controlPlane: ControlPlane, _ index: Int, bringsChange: Bool, _ wallClock: Timestamp
   ) throws(ADSError) {
+    let offered = controlPlane.content
+    let position = topics[index].position
     let verdict = Position.judge(
       offered: offered, held: position, instance: settings.instance, now: wallClock,
       bringsChange: bringsChange)
@@ -232,7 +240,8 @@ public struct ADSSubscriber {
     case .accepted:
       // Equal content from a replica that is behind changes nothing, our position included.
       let isNewer = position.map { $0.origin == offered.origin && $0.sequence <= offered.sequence }
-      if bringsChange || isNewer != false { position = offered }
+      // What is on its way to a position does not stand there yet.
+      if !controlPlane.isPartial, bringsChange || isNewer != false { topics[index].position = offered }
     case .loop: throw .loop(upstream: upstream)
     case .behind:
       throw .behind(upstream: upstream, offered: offered.sequence, held: position?.sequence ?? 0)

@@ -100,12 +100,12 @@ struct DeltaSubscription {
     let lost = Withdrawals(change.removed) { cause(of: $0, turn.view) }
     let blocked = wait(turn)
     if !lost[.policy].isEmpty, blocked != nil || lost.isMixed {
-      return withdraw(lost, .policy, turn)
+      return withdraw(lost, .policy, on: target, turn)
     }
     guard initial != nil || owesAll || !owed.isEmpty || !change.isEmpty else { return .nothing }
     if let blocked { return .wait(until: blocked) }
     // Policy is not among them: it has gone before.
-    if lost.isMixed { return withdraw(lost, .released, turn) }
+    if lost.isMixed { return withdraw(lost, .released, on: target, turn) }
     return send(change, to: target, lost, turn)
   }
 
@@ -144,15 +144,17 @@ struct DeltaSubscription {
   }
 
   /// Sends the removals of one cause alone: a grant that ended does not wait for an ACK, and different
-  /// causes never share a response.
-  private mutating func withdraw(_ lost: Withdrawals, _ cause: RemovalCause, _ turn: Turn) -> Step {
+  /// causes never share a response. Unless that leads to `target` already, the rest follows.
+  private mutating func withdraw(
+    _ lost: Withdrawals, _ cause: RemovalCause, on target: Collection, _ turn: Turn
+  ) -> Step {
     let names = lost[cause]
     precondition(!names.isEmpty, "a withdrawal takes something away")
     held = held.applying(upserts: [], removals: names)
     for name in names { initial?.removeValue(forKey: name) }
     return respond(
       version: held.version, content: .changes([]), body: nil, resources: 0, removed: names,
-      removals: cause, turn)
+      removals: cause, isPartial: initial != nil || held.version != target.version, turn)
   }
 
   private mutating func send(
@@ -199,7 +201,7 @@ struct DeltaSubscription {
 
   private mutating func respond(
     version: Version, content: Deliveries.Content, body: SharedBody?, resources: Int, removed: [String],
-    removals: RemovalCause?, _ turn: Turn
+    removals: RemovalCause?, isPartial: Bool = false, _ turn: Turn
   ) -> Step {
     let text = version.description
     deliveries.record(
@@ -207,7 +209,7 @@ struct DeltaSubscription {
         nonce: turn.nonce, version: text, at: turn.now, content: content, isWithdrawal: removals == .policy))
     let head = ResponseHead.delta(
       version: text, typeURL: typeURL, nonce: turn.nonce, removed: removed,
-      controlPlane: turn.view.controlPlane(removals))
+      controlPlane: turn.view.controlPlane(of: url?.type, removals, isPartial: isPartial))
     return .send(
       ADSResponse(
         typeURL: typeURL, version: text, nonce: turn.nonce, head: head, body: body, resources: resources,

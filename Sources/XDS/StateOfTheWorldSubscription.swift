@@ -104,7 +104,8 @@ struct StateOfTheWorldSubscription {
     if lost.isMixed {
       let first = held.applying(upserts: [], removals: lost[.released])
       if !refused.contains(first.version), first.version != held.version {
-        return send(first, removals: .released, removed: lost[.released].count, turn)
+        return send(
+          first, removals: .released, removed: lost[.released].count, isPartial: true, turn)
       }
     }
     return send(target, removals: lost.single, removed: lost.count, turn)
@@ -120,7 +121,8 @@ struct StateOfTheWorldSubscription {
     let first = isSplit && !refused.contains(remaining.version) ? remaining : target
     guard !refused.contains(first.version) else { throw .withdrawalRefused(typeURL: typeURL) }
     let cause: RemovalCause? = first.version == target.version ? lost.single : .policy
-    return send(first, removals: cause, removed: lost[.policy].count, turn)
+    return send(
+      first, removals: cause, removed: lost[.policy].count, isPartial: first.version != target.version, turn)
   }
 
   /// What the client loses on the way to `target`, of what it still wants.
@@ -134,7 +136,7 @@ struct StateOfTheWorldSubscription {
   }
 
   private mutating func send(
-    _ content: Collection, removals: RemovalCause?, removed: Int, _ turn: Turn
+    _ content: Collection, removals: RemovalCause?, removed: Int, isPartial: Bool = false, _ turn: Turn
   ) -> Step {
     let version = content.version.description
     held = content
@@ -145,7 +147,7 @@ struct StateOfTheWorldSubscription {
         isWithdrawal: removals == .policy))
     let head = ResponseHead.stateOfTheWorld(
       version: version, typeURL: typeURL, nonce: turn.nonce,
-      controlPlane: turn.view.controlPlane(removals))
+      controlPlane: turn.view.controlPlane(of: url?.type, removals, isPartial: isPartial))
     return .send(
       ADSResponse(
         typeURL: typeURL, version: version, nonce: turn.nonce, head: head,

@@ -19,6 +19,21 @@ struct ControlPlaneTests {
     #expect(ControlPlane(json: plane.json) == plane)
   }
 
+  @Test func saysWhereATypeStandsWhenThatIsElsewhere() {
+    var content = position
+    content.sequence -= 5
+    content.published = Timestamp(seconds: 1_794_000_000)
+    let plane = ControlPlane(
+      node: "edge", position: position, content: content, isPartial: true, removals: .released)
+    let read = ControlPlane(json: plane.json)
+    #expect(read == plane)
+    #expect(read?.content.sequence == content.sequence)
+    #expect(ControlPlane(node: "edge", position: position, removals: nil).content == position)
+    #expect(
+      ControlPlane(json: plane.json.replacing("\"content\":{", with: "\"content\":{\"x\":{},")) == plane)
+    #expect(ControlPlane(json: plane.json.replacing("\"content\":{", with: "\"content\":7,\"x\":{")) == nil)
+  }
+
   @Test func writesTheAgreedForm() {
     let plane = ControlPlane(
       node: "a",

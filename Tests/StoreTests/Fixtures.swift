@@ -111,7 +111,9 @@ struct World {
 
   var sources: [SourceMark] {
     [
-      SourceMark(name: "central", isComplete: true, position: position),
+      SourceMark(
+        name: "central", isComplete: true, position: position,
+        positions: [virtualService: position, TypeName(group: "example.org", kind: "Never"): position]),
       SourceMark(name: "dir", isComplete: false),
     ]
   }

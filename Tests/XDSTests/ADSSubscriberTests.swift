@@ -41,7 +41,7 @@ struct ADSSubscriberTests {
       }
       if step == 0 || Int.random(in: 0..<12, using: &generator) == 0 {
         server = ADSServer(dialect: dialect, limits: Limits())
-        waiting = subscriber.begin(held: merge.held(by: "central"), position: nil, upstream: "other")
+        waiting = subscriber.begin(held: merge.held(by: "central"), positions: [:], upstream: "other")
       }
       server.update(
         view(number, ["VirtualService": bodies.map { resource("VirtualService", $0.key, $0.value) }]))
@@ -80,7 +80,8 @@ struct ADSSubscriberTests {
 
   private func response(
     _ elements: [[UInt8]], nonce: String = "n", version: String = "v", removed: [String] = [],
-    kind: String = "VirtualService", from position: Position? = nil, _ dialect: ADSDialect = .stateOfTheWorld
+    kind: String = "VirtualService", from position: Position? = nil, content: Position? = nil,
+    isPartial: Bool = false, _ dialect: ADSDialect = .stateOfTheWorld
   ) -> [UInt8] {
     var writer = ProtobufWriter()
     writer.string(1, version)
@@ -89,7 +90,9 @@ struct ADSSubscriberTests {
     writer.string(5, nonce)
     for name in removed { writer.presentString(6, name) }
     if let position {
-      let plane = ControlPlane(node: "up", position: position, removals: nil).json
+      let plane = ControlPlane(
+        node: "up", position: position, content: content, isPartial: isPartial, removals: nil
+      ).json
       writer.message(dialect == .delta ? 7 : 6) { $0.string(1, plane) }
     }
     return writer.bytes
@@ -106,14 +109,14 @@ struct ADSSubscriberTests {
   {
     var subscriber = ADSSubscriber(settings(dialect))
     _ = subscriber.begin(
-      held: [type("VirtualService"): Collection(resources)], position: nil, upstream: "up")
+      held: [type("VirtualService"): Collection(resources)], positions: [:], upstream: "up")
     return subscriber
   }
 
   @Test func firstRequests() throws {
     var subscriber = ADSSubscriber(settings(.delta))
     let held = [type("VirtualService"): Collection([resource("VirtualService", "a", "1")])]
-    let requests = try subscriber.begin(held: held, position: nil, upstream: "up")
+    let requests = try subscriber.begin(held: held, positions: [:], upstream: "up")
       .map { try DeltaDiscoveryRequest($0, namesMax: 10) }
     #expect(requests.map(\.nodeID) == ["edge", nil])
     #expect(
@@ -212,7 +215,9 @@ struct ADSSubscriberTests {
     func receive(_ offered: Position, held: Position, changed: Bool = true) throws -> [SourceUpdate] {
       var subscriber = ADSSubscriber(settings(.stateOfTheWorld))
       let collection = changed ? Collection.empty : Collection([a])
-      _ = subscriber.begin(held: [type("VirtualService"): collection], position: held, upstream: "up")
+      _ = subscriber.begin(
+        held: [type("VirtualService"): collection],
+        positions: [type("VirtualService"): held], upstream: "up")
       return try subscriber.receive(
         response([element(a, .stateOfTheWorld)], from: offered), now: at(0), wallClock: wall)
     }
@@ -233,9 +238,48 @@ struct ADSSubscriberTests {
     #expect(try receive(position(sequence: 101), held: held).first?.position?.sequence == 101)
   }
 
+  /// A relay that is new in one type and old in another must not be believed for both.
+  @Test func eachTypeStandsWhereItsOwnContentStands() throws {
+    let (old, new) = (resource("VirtualService", "a", "1"), resource("VirtualService", "a", "2"))
+    var subscriber = ADSSubscriber(settings(.stateOfTheWorld))
+    _ = subscriber.begin(
+      held: [type("VirtualService"): Collection([new])],
+      positions: [type("VirtualService"): position(sequence: 100)], upstream: "up")
+    #expect(throws: ADSError.behind(upstream: "up", offered: 99, held: 100)) {
+      try subscriber.receive(
+        response(
+          [element(old, .stateOfTheWorld)], from: position(sequence: 200), content: position(sequence: 99)),
+        now: at(0), wallClock: wall)
+    }
+    // Of a type that was never held, anything is newer.
+    let gateway = resource("Gateway", "g", "1")
+    let updates = try subscriber.receive(
+      response(
+        [element(gateway, .stateOfTheWorld)], kind: "Gateway", from: position(sequence: 200),
+        content: position(sequence: 50)),
+      now: at(0), wallClock: wall)
+    #expect(updates.first?.position?.sequence == 200)
+    #expect(updates.first?.content?.sequence == 50)
+  }
+
+  @Test func whatIsOnItsWayStandsWhereItStoodBefore() throws {
+    let (a, b) = (resource("VirtualService", "a", "1"), resource("VirtualService", "b", "1"))
+    var subscriber = ADSSubscriber(settings(.stateOfTheWorld))
+    _ = subscriber.begin(
+      held: [type("VirtualService"): Collection([a, b])],
+      positions: [type("VirtualService"): position(sequence: 100)], upstream: "up")
+    let first = try subscriber.receive(
+      response([element(a, .stateOfTheWorld)], from: position(sequence: 101), isPartial: true),
+      now: at(0), wallClock: wall)
+    #expect(first.first?.content?.sequence == 100)
+    let second = try subscriber.receive(
+      response([], from: position(sequence: 101)), now: at(0), wallClock: wall)
+    #expect(second.first?.content?.sequence == 101)
+  }
+
   @Test func silenceOfOneTypeDoesNotHoldUpTheSource() throws {
     var subscriber = ADSSubscriber(settings(.delta))
-    _ = subscriber.begin(held: [:], position: nil, upstream: "up")
+    _ = subscriber.begin(held: [:], positions: [:], upstream: "up")
     #expect(subscriber.nextDeadline() == nil, "nothing was answered yet")
     _ = try subscriber.receive(response([], .delta), now: at(0), wallClock: wall)
     #expect(subscriber.unanswered.map(\.text) == ["networking.istio.io/v1/Gateway"])
@@ -253,7 +297,7 @@ struct ADSSubscriberTests {
     limited.limits.requestBytes = 200
     var subscriber = ADSSubscriber(limited)
     let held = Collection((0..<10).map { resource("VirtualService", "r\($0)", "1") })
-    let requests = subscriber.begin(held: [type("VirtualService"): held], position: nil, upstream: "up")
+    let requests = subscriber.begin(held: [type("VirtualService"): held], positions: [:], upstream: "up")
     #expect(try DeltaDiscoveryRequest(requests[0], namesMax: 10).initialVersions.isEmpty)
     // The answer is everything there is, so what is not in it is gone.
     let updates = try subscriber.receive(

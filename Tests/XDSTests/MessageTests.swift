@@ -76,7 +76,7 @@ struct MessageTests {
       ADSSubscriber.Settings(
         dialect: dialect, types: Kinds.all.map(\.typeURL), node: Node(id: "edge"), source: "s",
         upstream: "up", instance: "me", limits: Limits()))
-    _ = subscriber.begin(held: [:], position: nil, upstream: "up")
+    _ = subscriber.begin(held: [:], positions: [:], upstream: "up")
     var first = ADSServer(dialect: dialect, limits: Limits())
     first.update(served)
     try? first.receive(subscriberRequest(dialect), now: at(0))
