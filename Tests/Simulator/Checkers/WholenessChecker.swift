@@ -27,6 +27,8 @@ struct WholenessChecker: Checker {
       set[name] = revision
     }
     guard answer.isExact else { return [] }
+    // On its way from one moment to another; what it happens to look like proves nothing.
+    if answer.controlPlane?.isPartial == true { return taken(hearing) }
     let place = Place(
       client: hearing.client, instance: answer.controlPlane?.position.path.last?.instance ?? "", kind: kind)
     let floor = floors[place, default: 1]
