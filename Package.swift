@@ -105,7 +105,12 @@ let package = Package(
         "Transport", "Trust", "XDS",
       ]),
     room("Origins", ["CLinux", "Documents", "Manifests", "Primitives", "Ring", "Snapshots"]),
-    room("Identity", ["Primitives", "SPIFFE", "Trust"]),
+    room(
+      "Identity",
+      [
+        "GRPC", "HTTP2", "Primitives", "Protos", "Ring", "SPIFFE", "TLS", "Transport", "Trust",
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ]),
     room("Store", ["Primitives", "Snapshots", .product(name: "GRDB", package: "GRDB.swift")]),
     room(
       "AdminServer",
@@ -175,7 +180,12 @@ let package = Package(
     tests("SPIFFE", ["Primitives", "SPIFFE"]),
     tests("Trust", ["Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"]),
     tests("Store", ["Primitives", "Snapshots", "Store", .product(name: "GRDB", package: "GRDB.swift")]),
-    tests("Identity", ["Identity", "Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"]),
+    tests(
+      "Identity",
+      [
+        "GRPC", "HTTP2", "Identity", "Primitives", "Protos", "Ring", "SPIFFE", "TLS", "TestCertificates",
+        "Transport", "Trust", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ]),
     tests("Documents", ["Documents", "Primitives"]),
     tests("Manifests", ["Documents", "Manifests", "Primitives", "Snapshots"]),
     tests("Origins", ["Manifests", "Origins", "Primitives", "Ring", "Snapshots"]),

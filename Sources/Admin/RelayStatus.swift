@@ -74,12 +74,18 @@ public struct IdentityStatus: Sendable, Equatable, Decodable {
   public var survivesUntil: Timestamp
   /// Trust domains there is a bundle for, sorted.
   public var trustDomains: [String]
+  /// What is wrong with its sources while the last good identity goes on; a sentence each.
+  public var warnings: [String]
 
-  public init(spiffeID: String, expiresAt: Timestamp, survivesUntil: Timestamp, trustDomains: [String]) {
+  public init(
+    spiffeID: String, expiresAt: Timestamp, survivesUntil: Timestamp, trustDomains: [String],
+    warnings: [String] = []
+  ) {
     self.spiffeID = spiffeID
     self.expiresAt = expiresAt
     self.survivesUntil = survivesUntil
     self.trustDomains = trustDomains
+    self.warnings = warnings
   }
 }
 

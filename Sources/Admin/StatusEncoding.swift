@@ -72,6 +72,7 @@ extension IdentityStatus {
       writer.field("expiresAt", expiresAt)
       writer.field("survivesUntil", survivesUntil)
       writer.field("trustDomains", strings: trustDomains)
+      writer.field("warnings", strings: warnings)
     }
   }
 }

@@ -7,7 +7,7 @@ enum NotBuilt {
   /// Keys, by the path that leads to them.
   private static let keys: [String: [String]] = [
     "": ["push", "audit", "history"],
-    "identity": ["workloadAPI", "select", "federation", "offlineGoal"],
+    "identity": ["federation", "offlineGoal"],
     "sources": ["git", "etcd"],
     "sources.upstream": ["dnsName", "ca"],
   ]

@@ -31,6 +31,7 @@ private func overview(_ status: RelayStatus, _ now: Timestamp) -> TextTable {
       "identity", identity.spiffeID,
       "expires \(age(of: identity.expiresAt, now)), trusts \(identity.trustDomains.joined(separator: " "))")
     table.add("survives", identity.survivesUntil.rfc3339, "if nothing renews its SVID and bundles")
+    for warning in identity.warnings { table.add("", warning) }
   } else {
     table.add("identity", "none yet")
   }

@@ -4,6 +4,7 @@
 import Configuration
 import Identity
 import Primitives
+import Ring
 import SPIFFE
 import Snapshots
 import Transport
@@ -25,10 +26,12 @@ public struct SubscribeRequest {
   private let serverID: String?
   private let isDelta: Bool
   private let once: Bool
+  /// `$SPIFFE_ENDPOINT_SOCKET`.
+  private let workloadAPI: String?
 
   public init(
     address: String, types: [String], config: String?, svid: String?, key: String?, bundles: [String],
-    serverID: String?, isDelta: Bool, once: Bool
+    serverID: String?, isDelta: Bool, once: Bool, workloadAPI: String?
   ) {
     self.address = address
     self.types = types
@@ -39,6 +42,7 @@ public struct SubscribeRequest {
     self.serverID = serverID
     self.isDelta = isDelta
     self.once = once
+    self.workloadAPI = workloadAPI
   }
 
   public func resolved() -> Result<SubscribeCommand, Problem> {
@@ -78,31 +82,53 @@ public struct SubscribeRequest {
   }
 
   private func credentials() throws(Problem) -> Credentials {
-    let files = try files()
+    if let config { return try configuredCredentials(config) }
+    guard let svid, let key, !bundles.isEmpty else {
+      throw Problem(text: "give --config, or all of --svid, --key and --bundle TRUST-DOMAIN=FILE")
+    }
+    return try load(
+      FileIdentity(svid: svid, key: key, bundles: try bundles.map(SubscribeRequest.bundle)))
+  }
+
+  private func load(_ files: FileIdentity) throws(Problem) -> Credentials {
     do throws(IdentityError) { return try files.load(at: wallClock()) } catch {
       throw Problem(text: "\(error)")
     }
   }
 
-  private func files() throws(Problem) -> FileIdentity {
-    if let config { return try configuredFiles(config) }
-    guard let svid, let key, !bundles.isEmpty else {
-      throw Problem(text: "give --config, or all of --svid, --key and --bundle TRUST-DOMAIN=FILE")
-    }
-    return FileIdentity(svid: svid, key: key, bundles: try bundles.map(SubscribeRequest.bundle))
-  }
-
-  private func configuredFiles(_ path: String) throws(Problem) -> FileIdentity {
+  private func configuredCredentials(_ path: String) throws(Problem) -> Credentials {
     let loaded = RelayConfiguration.load(path: path)
     guard let configuration = loaded.configuration else {
       throw Problem(text: loaded.problems.map(\.description).joined(separator: "\n"))
     }
-    let identity = configuration.identity
-    guard let key = identity.key.path(credentialsFolder: nil) else {
-      throw Problem(text: "the key of \(path) is a systemd credential, which only the service can read")
+    let bundles = configuration.identity.bundles.map { ($0.trustDomain, $0.path) }
+    switch configuration.identity.source {
+    case .files(let svid, let key):
+      guard let key = key.path(credentialsFolder: nil) else {
+        throw Problem(text: "the key of \(path) is a systemd credential, which only the service can read")
+      }
+      return try load(FileIdentity(svid: svid, key: key, bundles: bundles))
+    case .workloadAPI(let address, let select):
+      return try fetch(address, select, BundleFiles(bundles))
     }
-    return FileIdentity(
-      svid: identity.svid, key: key, bundles: identity.bundles.map { ($0.trustDomain, $0.path) })
+  }
+
+  private func fetch(
+    _ address: WorkloadAPIAddress?, _ select: IdentitySettings.SVIDChoice?, _ bundles: BundleFiles
+  ) throws(Problem) -> Credentials {
+    guard let text = address?.socketLiteral ?? workloadAPI else {
+      throw Problem(text: "the identity comes from the Workload API, and $SPIFFE_ENDPOINT_SOCKET is not set")
+    }
+    // The environment's form differs from a socket's in one word.
+    let literal = text.hasPrefix("tcp://") ? String(text.dropFirst("tcp://".count)) : text
+    guard let endpoint = SocketAddress(literal: literal) else {
+      throw Problem(text: "$SPIFFE_ENDPOINT_SOCKET '\(text)' is neither unix:///path nor tcp://IP:PORT")
+    }
+    do throws(WorkloadFetch.Failure) {
+      return try WorkloadFetch(endpoint, select.map(SVIDChoice.init), bundles).run()
+    } catch {
+      throw Problem(text: error.text)
+    }
   }
 
   private static func bundle(_ text: String) throws(Problem) -> (TrustDomain, String) {

@@ -12,8 +12,7 @@ public struct FileIdentity: Sendable, Equatable {
   public let svidPath: String
   /// PEM, unencrypted.
   public let keyPath: String
-  /// PEM or SPIFFE bundle documents, one for each trust domain; sorted by trust domain.
-  public let bundlePaths: [(trustDomain: TrustDomain, path: String)]
+  public let bundles: BundleFiles
 
   /// How often a load starts again because a file changed under it. Reason: a replacement takes milliseconds.
   private static let attemptsMax = 5
@@ -22,37 +21,41 @@ public struct FileIdentity: Sendable, Equatable {
   public init(svid: String, key: String, bundles: [(TrustDomain, String)]) {
     svidPath = svid
     keyPath = key
-    bundlePaths =
-      Dictionary(bundles, uniquingKeysWith: { $1 }).sorted { $0.key < $1.key }
-      .map { (trustDomain: $0.key, path: $0.value) }
+    self.bundles = BundleFiles(bundles)
   }
 
-  /// The same files for the same purposes.
-  public static func == (left: FileIdentity, right: FileIdentity) -> Bool {
-    left.svidPath == right.svidPath && left.keyPath == right.keyPath
-      && left.bundlePaths.elementsEqual(right.bundlePaths) { $0 == $1 }
+  /// What the files hold, as far as it can be used.
+  public struct Contents: Sendable {
+    public let svid: X509SVID
+    /// Our own trust domain's is among them.
+    public let bundles: [TrustDomain: Bundle]
+    /// Bundles of other trust domains that cannot be used. They keep nobody from being who he is.
+    public let faults: [TrustDomain: IdentityError]
   }
 
   /// Reads everything and proves it usable: the key is that of the SVID, and the SVID verifies at `instant` against
   /// its own trust domain's bundle in both roles.
-  /// - Parameter generation: given to the result; the caller counts.
-  public func load(at instant: Timestamp, generation: UInt64 = 1) throws(IdentityError) -> Credentials {
+  public func read(at instant: Timestamp) throws(IdentityError) -> Contents {
     for _ in 0..<FileIdentity.attemptsMax {
       let before = fingerprint()
-      let attempt = Result<Credentials, IdentityError> { () throws(IdentityError) in
-        try loadOnce(at: instant, generation: generation)
-      }
+      let attempt = Result<Contents, IdentityError> { () throws(IdentityError) in try readOnce(at: instant) }
       // A failure counts only when the files held still: half of a replacement fails in many ways.
       if fingerprint() == before { return try attempt.get() }
     }
     throw .changing(path: svidPath)
   }
 
+  /// The same as one value for whoever needs it once; every bundle must be usable.
+  /// - Parameter generation: given to the result; the caller counts.
+  public func load(at instant: Timestamp, generation: UInt64 = 1) throws(IdentityError) -> Credentials {
+    let contents = try read(at: instant)
+    if let fault = contents.faults.min(by: { $0.key < $1.key }) { throw fault.value }
+    return Credentials(svid: contents.svid, bundles: contents.bundles, generation: generation)
+  }
+
   /// Changes whenever a file is replaced, edited, removed or appears. Compare for equality only.
   public func fingerprint() -> String {
-    ([svidPath, keyPath] + bundlePaths.map(\.path))
-      .map { FileStamp(path: $0)?.text ?? "absent" }
-      .joined(separator: " ")
+    BundleFiles.fingerprint([svidPath, keyPath]) + " " + bundles.fingerprint()
   }
 
   /// What the operator should know about the files although they work.
@@ -61,22 +64,19 @@ public struct FileIdentity: Sendable, Equatable {
     return [.keyReadableByOthers(path: keyPath, mode: stamp.mode)]
   }
 
-  private func loadOnce(at instant: Timestamp, generation: UInt64) throws(IdentityError) -> Credentials {
+  private func readOnce(at instant: Timestamp) throws(IdentityError) -> Contents {
     let svid = try loadSVID()
-    var bundles: [TrustDomain: Bundle] = [:]
-    for (trustDomain, path) in bundlePaths {
-      bundles[trustDomain] = try loadBundle(of: trustDomain, from: path)
-    }
-    guard let own = bundlePaths.first(where: { $0.trustDomain == svid.id.trustDomain }) else {
+    var (found, faults) = bundles.read()
+    guard let path = bundles.path(of: svid.id.trustDomain) else {
       throw .noOwnBundle(svid: svidPath, svid.id.trustDomain)
     }
-    let credentials = Credentials(svid: svid, bundles: bundles, generation: generation)
+    if let fault = faults.removeValue(forKey: svid.id.trustDomain) { throw fault }
     do {
-      _ = try credentials.verifyOwnSVID(at: instant)
+      _ = try Credentials(svid: svid, bundles: found, generation: 0).verifyOwnSVID(at: instant)
     } catch {
-      throw .unusable(svid: svidPath, bundle: own.path, error)
+      throw .unusable(svid: svidPath, bundle: path, error)
     }
-    return credentials
+    return Contents(svid: svid, bundles: found, faults: faults)
   }
 
   private func loadSVID() throws(IdentityError) -> X509SVID {
@@ -90,15 +90,6 @@ public struct FileIdentity: Sendable, Equatable {
       throw .key(path: keyPath, .keyDoesNotMatch)
     } catch {
       throw .svid(path: svidPath, error)
-    }
-  }
-
-  private func loadBundle(of trustDomain: TrustDomain, from path: String) throws(IdentityError) -> Bundle {
-    let text = try SmallFile.read(path)
-    do {
-      return try Bundle.parse(text, trustDomain: trustDomain)
-    } catch {
-      throw .bundle(path: path, trustDomain, error)
     }
   }
 }

@@ -11,9 +11,20 @@ extension HostFacts {
     var buffer = [CChar](repeating: 0, count: 256)
     let named = unsafe gethostname(&buffer, buffer.count - 1) == 0
     let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let folder = unsafe getenv("CREDENTIALS_DIRECTORY").map { unsafe String(cString: $0) }
-    return HostFacts(name: named && !name.isEmpty ? name : "localhost", credentialsFolder: folder)
+    return HostFacts(
+      name: named && !name.isEmpty ? name : "localhost",
+      credentialsFolder: variable("CREDENTIALS_DIRECTORY"), workloadAPI: variable("SPIFFE_ENDPOINT_SOCKET"))
   }
+
+  /// Nil when it is not set, or empty.
+  private static func variable(_ name: String) -> String? {
+    unsafe getenv(name).map { unsafe String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+  }
+}
+
+/// What other commands take from the environment.
+public enum HostEnvironment {
+  public static var workloadAPI: String? { HostFacts.here.workloadAPI }
 }
 
 extension RelayConfiguration {

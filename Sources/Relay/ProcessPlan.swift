@@ -33,8 +33,10 @@ extension ProcessPlan {
     guard let configuration = loaded.configuration else { throw Unusable(loaded.problems) }
     let policy = PolicyRules.load(path: configuration.policyPath)
     guard let rules = policy.rules else { throw Unusable(policy.problems) }
+    let tier: TierPlan
+    do throws(Problem) { tier = try TierPlan(configuration, host: .here) } catch { throw Unusable([error]) }
     self.init(
-      tier: TierPlan(configuration, host: .here), rules: rules, listen: configuration.listen,
+      tier: tier, rules: rules, listen: configuration.listen,
       loops: configuration.serveLoops, admin: configuration.admin.map(AdminAddress.init),
       reread: { ReloadedFiles(serving: path, running: configuration) })
   }
@@ -43,8 +45,10 @@ extension ProcessPlan {
   init(connecting path: String) throws(Unusable) {
     let loaded = CompanionConfiguration.load(path: path)
     guard let configuration = loaded.configuration else { throw Unusable(loaded.problems) }
+    let tier: TierPlan
+    do throws(Problem) { tier = try TierPlan(configuration, host: .here) } catch { throw Unusable([error]) }
     self.init(
-      tier: TierPlan(configuration, host: .here), rules: PolicyRules(configuration),
+      tier: tier, rules: PolicyRules(configuration),
       listen: [.address(configuration.listen)], loops: 1, admin: [.unix(path: configuration.admin)],
       reread: { ReloadedFiles(connecting: path, running: configuration) })
   }
@@ -57,9 +61,14 @@ extension ReloadedFiles {
       self.init(plan: nil, configProblems: loaded.problems.map(\.description))
       return
     }
+    let plan: TierPlan
+    do throws(Problem) { plan = try TierPlan(configuration, host: .here) } catch {
+      self.init(plan: nil, configProblems: [error.description])
+      return
+    }
     let policy = PolicyRules.load(path: configuration.policyPath)
     self.init(
-      plan: TierPlan(configuration, host: .here),
+      plan: plan,
       needsRestart: configuration.keysThatNeedRestart(since: running), rules: policy.rules,
       policyProblems: policy.rules == nil ? policy.problems.map(\.description) : [])
   }
@@ -70,8 +79,12 @@ extension ReloadedFiles {
       self.init(plan: nil, configProblems: loaded.problems.map(\.description))
       return
     }
-    self.init(
-      plan: TierPlan(configuration, host: .here),
-      needsRestart: configuration.keysThatNeedRestart(since: running), rules: PolicyRules(configuration))
+    do throws(Problem) {
+      self.init(
+        plan: try TierPlan(configuration, host: .here),
+        needsRestart: configuration.keysThatNeedRestart(since: running), rules: PolicyRules(configuration))
+    } catch {
+      self.init(plan: nil, configProblems: [error.description])
+    }
   }
 }

@@ -5,7 +5,7 @@
 // here, and so there is no policy file.
 
 public import Configuration
-import Documents
+public import Documents
 import Downstream
 import Gates
 import Identity
@@ -20,13 +20,14 @@ extension TierPlan {
   /// Name of the one cluster: everybody on this host.
   static let companionCluster = "local"
 
-  public init(_ configuration: CompanionConfiguration, host: HostFacts) {
+  public init(_ configuration: CompanionConfiguration, host: HostFacts) throws(Problem) {
     let node = configuration.node ?? host.name
     let upstream = UpstreamPlan(
       endpoints: configuration.relayAddresses.map { Endpoint(host: $0.host, port: $0.port) },
       peer: configuration.relayID, dialect: .delta, types: GlobList([GlobPattern("*/*")]))
     self.init(
-      node: node, origin: node, identity: .files(FileIdentity(configuration.identity, host: host)),
+      node: node, origin: node,
+      identity: try IdentityPlan(configuration.identity, host: host, file: configuration.file),
       sources: [SourcePlan(name: TierPlan.companionSource, kind: .upstream(upstream))])
     state = configuration.state
     listeners = .loopback(
@@ -39,7 +40,9 @@ extension PolicyRules {
   public init(_ configuration: CompanionConfiguration) {
     self = .everything(
       for: TierPlan.companionCluster,
-      identities: configuration.identity.bundles.map { SPIFFEPattern(below: $0.trustDomain) },
+      // With the Workload API our own trust domain stands in no file; the relay's is what it mostly is.
+      identities: Set(configuration.identity.trustDomains + [configuration.relayID.trustDomain]).sorted()
+        .map { SPIFFEPattern(below: $0) },
       origin: .start(of: configuration.file))
   }
 }

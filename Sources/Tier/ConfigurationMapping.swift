@@ -1,8 +1,10 @@
 // Configuration in the words of the rooms below: those know nothing of files and keys.
 
 public import Configuration
-public import Identity
+public import Documents
+import Identity
 import Policy
+import Ring
 import SPIFFE
 import TLS
 import Transport
@@ -14,20 +16,23 @@ public struct HostFacts: Sendable {
   public var name: String
   /// Where systemd puts credentials; nil when it passed none.
   public var credentialsFolder: String?
+  /// `$SPIFFE_ENDPOINT_SOCKET`.
+  public var workloadAPI: String?
 
-  public init(name: String, credentialsFolder: String?) {
+  public init(name: String, credentialsFolder: String?, workloadAPI: String? = nil) {
     self.name = name
     self.credentialsFolder = credentialsFolder
+    self.workloadAPI = workloadAPI
   }
 }
 
 extension TierPlan {
-  /// Without an `origin` the node's name is the origin's.
-  public init(_ configuration: RelayConfiguration, host: HostFacts) {
+  /// Without an `origin` the node's name is the origin's. Fails when the file leaves to the host what that lacks.
+  public init(_ configuration: RelayConfiguration, host: HostFacts) throws(Problem) {
     let node = configuration.node ?? host.name
     self.init(
       node: node, origin: configuration.origin ?? node,
-      identity: .files(FileIdentity(configuration.identity, host: host)),
+      identity: try IdentityPlan(configuration.identity, host: host, file: configuration.file),
       sources: configuration.sources.map(SourcePlan.init))
     quiet = configuration.publish.quiet
     quietMost = configuration.publish.max
@@ -40,13 +45,56 @@ extension TierPlan {
   }
 }
 
-extension FileIdentity {
-  public init(_ settings: IdentitySettings, host: HostFacts) {
-    // Without the folder the file cannot be read, and the error names what was looked for.
-    let folder = host.credentialsFolder ?? "$CREDENTIALS_DIRECTORY"
-    self.init(
-      svid: settings.svid, key: settings.key.path(credentialsFolder: folder) ?? "",
-      bundles: settings.bundles.map { ($0.trustDomain, $0.path) })
+extension TierPlan.IdentityPlan {
+  /// `file`: the configuration file, for the problem.
+  init(_ settings: IdentitySettings, host: HostFacts, file: String) throws(Problem) {
+    let bundles = settings.bundles.map { ($0.trustDomain, $0.path) }
+    switch settings.source {
+    case .files(let svid, let key):
+      // Without the folder the file cannot be read, and the error names what was looked for.
+      let folder = host.credentialsFolder ?? "$CREDENTIALS_DIRECTORY"
+      self = .files(
+        FileIdentity(svid: svid, key: key.path(credentialsFolder: folder) ?? "", bundles: bundles))
+    case .workloadAPI(let configured, let choice):
+      let address: WorkloadAPIAddress
+      if let configured {
+        address = configured
+      } else {
+        address = try WorkloadAPIAddress(of: host, file: file)
+      }
+      guard let endpoint = SocketAddress(literal: address.socketLiteral) else {
+        throw Problem(.start(of: file), "\(address) is no address that can be dialled")
+      }
+      self = .workloadAPI(endpoint, choice.map(SVIDChoice.init), BundleFiles(bundles))
+    }
+  }
+}
+
+extension WorkloadAPIAddress {
+  /// What the environment says.
+  init(of host: HostFacts, file: String) throws(Problem) {
+    guard let text = host.workloadAPI else {
+      throw Problem(
+        .start(of: file), "identity names neither files nor workloadAPI",
+        why: "and $SPIFFE_ENDPOINT_SOCKET is not set",
+        howToFix: "write workloadAPI: unix:///run/spire/agent/public/api.sock, or files and bundles")
+    }
+    do throws(Fault) {
+      try self.init(parsing: text)
+    } catch {
+      throw Problem(
+        .start(of: file), "$SPIFFE_ENDPOINT_SOCKET is \(Problem.quote(text)), which \(error.what)",
+        howToFix: error.howToFix)
+    }
+  }
+}
+
+extension SVIDChoice {
+  init(_ settings: IdentitySettings.SVIDChoice) {
+    switch settings {
+    case .hint(let hint): self = .hint(hint)
+    case .spiffeID(let id): self = .spiffeID(id)
+    }
   }
 }
 

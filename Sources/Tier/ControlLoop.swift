@@ -165,7 +165,7 @@ public final class ControlLoop: TimerHandler {
     sources = SourceSet(
       loop: loop, limits: plan.limits, workers: workers, me: me, seed: seed, report: report)
     identity = IdentityWatch(
-      plan.identity, loop: loop, worker: workers.identity,
+      plan.identity, loop: loop, limits: plan.limits, worker: workers.identity, seed: seed ^ 0x1D,
       adopt: { [crossings, sources] credentials in
         crossings.credentials.publish(credentials)
         for wake in wakes { wake() }

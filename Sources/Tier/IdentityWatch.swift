@@ -1,7 +1,8 @@
-// Keeps this relay's credentials fresh: looks at the files every second and publishes what changed.
+// Keeps this relay's credentials fresh, from files or from the SPIFFE Workload API, and publishes what changed.
 //
-// Looking means comparing dates and sizes of a handful of files on a worker; reading and verifying happens
-// only after a change. A bad new file changes nothing but the status: the last good identity goes on.
+// Files: looked at every second on a worker, which means comparing dates and sizes; reading and verifying happens
+// only after a change. Workload API: a stream that says every rotation; files of bundles may stand beside it. What
+// is bad changes nothing but the status: the last good identity goes on, whatever becomes of its source.
 
 import Identity
 import Primitives
@@ -12,83 +13,140 @@ import Trust
 final class IdentityWatch: TimerHandler {
   private enum Finding: Sendable {
     case unchanged
-    case loaded(Credentials, fingerprint: String)
-    case failed(IdentityError, fingerprint: String)
+    case identity(FileIdentity.Contents, fingerprint: String, [IdentityWarning])
+    case bundles([TrustDomain: Bundle], faults: [TrustDomain: IdentityError], fingerprint: String)
+    case failed(IdentityError)
   }
+
+  /// What can be wrong at the same time, in the order in which it is told.
+  private enum Concern: Hashable, Comparable {
+    case files, agent
+    case bundle(TrustDomain)
+    case keyMode
+  }
+
+  private enum Tag: Int { case look, offer }
 
   /// How often the files are looked at. Reason: rotation halfway through a life of minutes to hours.
   private static let interval: Duration = .seconds(1)
+  /// Looks that may find a key beside another key's SVID before it is told. Reason: an issuer replaces two files
+  /// one after the other, and some take a while.
+  private static let mismatchesMost = 3
+  /// How often an offer that could not be used is tried again. Reason: of a certificate of the near future time
+  /// itself makes a good one.
+  private static let offerInterval: Duration = .seconds(5)
 
   private var plan: TierPlan.IdentityPlan
   private let loop: EventLoop
+  private let limits: Limits
   private let worker: any Worker
   private let findings: Mailbox<Finding>
   private let adopt: (Credentials) -> Void
   private let report: (TierEvent) -> Void
+  private var generator: SeededGenerator
+  private var book = IdentityBook()
+  private var client: WorkloadClient?
+  /// The agent's newest answer while it could not be used.
+  private var unusableOffer: WorkloadOffer?
   private var fingerprint: String?
-  private var generation: UInt64 = 0
+  private var mismatches = 0
   private var looking = false
-  private var timer = TimerID.none
+  private var lookTimer = TimerID.none
+  private var offerTimer = TimerID.none
+  private var concerns: [Concern: String] = [:]
   private(set) var credentials: Credentials?
-  /// Why the newest files are not in use; nil while they are.
-  private(set) var error: String?
 
   init(
-    _ plan: TierPlan.IdentityPlan, loop: EventLoop, worker: any Worker,
+    _ plan: TierPlan.IdentityPlan, loop: EventLoop, limits: Limits, worker: any Worker, seed: UInt64,
     adopt: @escaping (Credentials) -> Void,
     report: @escaping (TierEvent) -> Void
   ) {
     self.plan = plan
     self.loop = loop
+    self.limits = limits
     self.worker = worker
     self.adopt = adopt
     self.report = report
+    generator = SeededGenerator(seed: seed)
     findings = Mailbox(capacity: 16, wake: loop.waker)
   }
 
+  /// Why there is no identity, or not the newest; sentences.
+  var warnings: [String] { concerns.sorted { $0.key < $1.key }.map(\.value) }
+
+  // MARK: life
+
   func start() {
     switch plan {
-    case .fixed(let credentials): loaded(credentials, "fixed")
+    case .fixed(let credentials): take(credentials)
     case .files: look()
+    case .workloadAPI(let endpoint, _, let bundles):
+      let client = WorkloadClient(
+        endpoint, loop: loop, limits: limits, seed: generator.next(), owner: self)
+      self.client = client
+      client.start()
+      if bundles.paths.isEmpty { forgetBundleFiles() } else { look() }
     }
   }
 
-  /// Looks elsewhere from now on. What is in use stays until the new files are found sound.
+  /// Looks elsewhere from now on. What is in use stays until something sound is found there.
   func follow(_ next: TierPlan.IdentityPlan) {
-    plan = next
+    client?.stop()
+    client = nil
+    unusableOffer = nil
     fingerprint = nil
-    look()
+    concerns = [:]
+    loop.cancel(lookTimer)
+    loop.cancel(offerTimer)
+    plan = next
+    start()
   }
 
-  func timerFired(_ id: TimerID, tag: Int) { look() }
+  func timerFired(_ id: TimerID, tag: Int) {
+    switch Tag(rawValue: tag) {
+    case .look?: look()
+    case .offer?: if let offer = unusableOffer { consider(offer) }
+    case nil: break
+    }
+  }
+
+  // MARK: files
 
   private func look() {
-    guard !looking, case .files(let files) = plan else { return }
-    let (findings, known, next, now) = (
-      findings, fingerprint, generation + 1, loop.wallClock
-    )
-    looking = worker.submit {
-      findings.push(IdentityWatch.examine(files, known: known, generation: next, now: now))
+    guard !looking else { return }
+    let (findings, known, now) = (findings, fingerprint, loop.wallClock)
+    switch plan {
+    case .fixed: return
+    case .files(let files):
+      looking = worker.submit { findings.push(IdentityWatch.examine(files, known: known, now: now)) }
+    case .workloadAPI(_, _, let files):
+      guard !files.paths.isEmpty else { return }
+      looking = worker.submit { findings.push(IdentityWatch.examine(files, known: known)) }
     }
     // A worker that is busy is asked again a second later.
     if !looking { again() }
   }
 
   private func again() {
-    loop.cancel(timer)
-    timer = loop.schedule(at: loop.now + IdentityWatch.interval, self, tag: 0)
+    loop.cancel(lookTimer)
+    lookTimer = loop.schedule(at: loop.now + IdentityWatch.interval, self, tag: Tag.look.rawValue)
   }
 
-  private static func examine(
-    _ files: FileIdentity, known: String?, generation: UInt64, now: Timestamp
-  ) -> Finding {
+  private static func examine(_ files: FileIdentity, known: String?, now: Timestamp) -> Finding {
     let fingerprint = files.fingerprint()
     guard fingerprint != known else { return .unchanged }
     do throws(IdentityError) {
-      return .loaded(try files.load(at: now, generation: generation), fingerprint: fingerprint)
+      return .identity(try files.read(at: now), fingerprint: fingerprint, files.warnings())
     } catch {
-      return .failed(error, fingerprint: fingerprint)
+      return .failed(error)
     }
+  }
+
+  private static func examine(_ files: BundleFiles, known: String?) -> Finding {
+    let fingerprint = files.fingerprint()
+    guard fingerprint != known else { return .unchanged }
+    let (bundles, faults) = files.read()
+    return .bundles(bundles, faults: faults, fingerprint: fingerprint)
   }
 
   /// Call when the loop was woken.
@@ -96,39 +154,110 @@ final class IdentityWatch: TimerHandler {
     for finding in findings.drain() {
       looking = false
       again()
-      switch finding {
-      case .unchanged: break
-      case .loaded(let credentials, let fingerprint): loaded(credentials, fingerprint)
-      case .failed(let error, let fingerprint): failed(error, fingerprint)
+      switch (finding, plan) {
+      case (.identity(let contents, let fingerprint, let warnings), .files):
+        self.fingerprint = fingerprint
+        mismatches = 0
+        book.take(contents)
+        settle(.files)
+        settle(.keyMode, warnings.first?.description, .warning)
+        settleFaults(contents.faults.mapValues(\.description))
+        publish()
+      case (.bundles(let bundles, let faults, let fingerprint), .workloadAPI):
+        self.fingerprint = fingerprint
+        book.take(files: (bundles, faults))
+        settleFaults(faults.mapValues(\.description))
+        publish()
+      case (.failed(let error), .files): failed(error)
+      default: break
       }
     }
   }
 
-  private func loaded(_ credentials: Credentials, _ fingerprint: String) {
-    self.fingerprint = fingerprint
-    self.credentials = credentials
-    generation = credentials.generation
-    error = nil
-    report(
-      TierEvent(
-        .notice, "identity loaded",
-        [
-          .init("spiffe_id", credentials.svid.id.description),
-          .init("expires_at", credentials.svid.notAfter.rfc3339),
-        ]))
-    adopt(credentials)
+  /// Looked at again every second: time itself may cure it, as it does with a certificate of the near future.
+  private func failed(_ error: IdentityError) {
+    if case .key(_, .keyDoesNotMatch) = error {
+      mismatches += 1
+      guard mismatches > IdentityWatch.mismatchesMost else { return }
+    }
+    settle(.files, error.description)
   }
 
-  private func failed(_ error: IdentityError, _ fingerprint: String) {
-    // Without any identity every second counts, and time itself may cure it (a certificate of the future).
-    self.fingerprint = credentials == nil ? nil : fingerprint
-    guard self.error != error.description else { return }
-    self.error = error.description
+  private func forgetBundleFiles() {
+    book.take(files: ([:], [:]))
+    publish()
+  }
+
+  // MARK: from the agent
+
+  private func consider(_ offer: WorkloadOffer) {
+    guard case .workloadAPI(_, let choice, _) = plan else { return }
+    loop.cancel(offerTimer)
+    do throws(WorkloadTrouble) {
+      let identity = try offer.resolve(choice, at: loop.wallClock)
+      unusableOffer = nil
+      book.take(identity)
+      settle(.agent)
+      settleFaults(identity.faults.mapValues(\.description))
+      publish()
+    } catch {
+      unusableOffer = offer
+      offerTimer = loop.schedule(
+        at: loop.now + IdentityWatch.offerInterval, self, tag: Tag.offer.rawValue)
+      settle(.agent, error.description)
+    }
+  }
+
+  // MARK: what it amounts to
+
+  private func publish() {
+    let next = book.credentials(generation: (credentials?.generation ?? 0) + 1)
+    guard let next, credentials?.hasSameContent(as: next) != true else { return }
+    take(next)
+  }
+
+  private func take(_ next: Credentials) {
+    let previous = credentials
+    credentials = next
+    if previous?.svid.chain != next.svid.chain {
+      report(
+        TierEvent(
+          .notice, "identity loaded",
+          [
+            .init("spiffe_id", next.svid.id.description), .init("expires_at", next.svid.notAfter.rfc3339),
+            .init("survives_until", next.survivesUntil.rfc3339),
+          ]))
+    }
+    if previous?.anchors != next.anchors {
+      let names = next.bundles.keys.sorted().map(\.name)
+      report(TierEvent(.notice, "bundles loaded", [.init("trust_domains", names.joined(separator: " "))]))
+    }
+    adopt(next)
+  }
+
+  /// Nil: it is well again.
+  private func settle(_ concern: Concern, _ text: String? = nil, _ level: TierEvent.Level = .error) {
+    guard concerns[concern] != text else { return }
+    concerns[concern] = text
+    guard let text else { return }
     let consequence =
-      credentials == nil ? "no connection can be made or accepted" : "the last good one stays in use"
-    report(
-      TierEvent(.error, "identity files are not usable: \(consequence)", [.init("reason", error.description)])
-    )
+      credentials == nil ? "no connection can be made or accepted" : "the last good identity stays in use"
+    report(TierEvent(level, "identity: \(consequence)", [.init("reason", text)]))
+  }
+
+  private func settleFaults(_ faults: [TrustDomain: String]) {
+    for case .bundle(let trustDomain) in concerns.keys where faults[trustDomain] == nil {
+      settle(.bundle(trustDomain))
+    }
+    for (trustDomain, text) in faults.sorted(by: { $0.key < $1.key }) { settle(.bundle(trustDomain), text) }
+  }
+}
+
+extension IdentityWatch: WorkloadClientOwner {
+  func workload(_ client: WorkloadClient, offered offer: WorkloadOffer) { consider(offer) }
+
+  func workload(_ client: WorkloadClient, isInTrouble trouble: WorkloadTrouble) {
+    settle(.agent, trouble.description)
   }
 }
 
@@ -137,5 +266,11 @@ extension Credentials {
   var survivesUntil: Timestamp {
     let bundle = bundles[svid.id.trustDomain]
     return min(svid.notAfter, bundle?.notAfter ?? svid.notAfter)
+  }
+
+  fileprivate var anchors: [TrustDomain: [[UInt8]]] { bundles.mapValues(\.anchors) }
+
+  fileprivate func hasSameContent(as other: Credentials) -> Bool {
+    svid.chain == other.svid.chain && anchors == other.anchors
   }
 }

@@ -46,7 +46,8 @@ extension ControlLoop {
         reasons.append("our own SVID expired at \(credentials.svid.notAfter.rfc3339)")
       }
     } else {
-      reasons.append("no usable identity" + (identity.error.map { ": \($0)" } ?? " yet"))
+      let why = identity.warnings
+      reasons.append("no usable identity" + (why.isEmpty ? " yet" : ": " + why.joined(separator: "; ")))
     }
     if !isComplete {
       let waiting = sources.entries.filter { $0.state == .connecting || $0.state == .failed }.map(\.name)
@@ -76,7 +77,8 @@ extension ControlLoop {
     guard let credentials = identity.credentials else { return nil }
     return IdentityStatus(
       spiffeID: credentials.svid.id.description, expiresAt: credentials.svid.notAfter,
-      survivesUntil: credentials.survivesUntil, trustDomains: credentials.bundles.keys.sorted().map(\.name))
+      survivesUntil: credentials.survivesUntil, trustDomains: credentials.bundles.keys.sorted().map(\.name),
+      warnings: identity.warnings)
   }
 
   private var snapshotStatus: SnapshotStatus? {

@@ -5,6 +5,7 @@ public import Downstream
 public import Identity
 public import Policy
 public import Primitives
+public import Ring
 public import SPIFFE
 import Snapshots
 public import TLS
@@ -17,14 +18,18 @@ public struct TierPlan: Sendable {
   public enum IdentityPlan: Sendable, Equatable {
     /// Files, looked at every second.
     case files(FileIdentity)
+    /// The SPIFFE Workload API; bundles from files stand beside those it brings.
+    case workloadAPI(SocketAddress, SVIDChoice?, BundleFiles)
     /// These, for as long as they last: the simulator's.
     case fixed(Credentials)
 
     public static func == (left: IdentityPlan, right: IdentityPlan) -> Bool {
       switch (left, right) {
       case (.files(let left), .files(let right)): left == right
+      case (.workloadAPI(let left, let choice, let files), .workloadAPI(let right, let other, let others)):
+        left == right && choice == other && files == others
       case (.fixed(let left), .fixed(let right)): left.generation == right.generation
-      case (.files, .fixed), (.fixed, .files): false
+      case (.files, _), (.workloadAPI, _), (.fixed, _): false
       }
     }
   }

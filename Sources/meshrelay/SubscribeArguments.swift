@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Console
+import Relay
 
 struct Subscribe: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -24,7 +25,7 @@ struct Subscribe: ParsableCommand {
   func run() throws {
     let request = SubscribeRequest(
       address: address, types: type, config: config, svid: svid, key: key, bundles: bundle,
-      serverID: serverID, isDelta: delta, once: once)
+      serverID: serverID, isDelta: delta, once: once, workloadAPI: HostEnvironment.workloadAPI)
     switch request.resolved() {
     case .success(let command): try finish(command.run())
     case .failure(let problem): throw ValidationError(problem.text)

@@ -14,7 +14,7 @@ struct StatusEncodingTests {
     node: "edge-1", version: "0.1.0", readiness: Readiness(reasons: ["audit cannot be written"]),
     identity: IdentityStatus(
       spiffeID: "spiffe://example.org/mcp/edge", expiresAt: time, survivesUntil: time,
-      trustDomains: ["example.org", "partner.org"]),
+      trustDomains: ["example.org", "partner.org"], warnings: ["the agent is away"]),
     config: ConfigStatus(state: .refused, loadedAt: time, error: "meshrelay.yaml:3:1: unknown key"),
     policy: PolicyStatus(state: .current, loadedAt: time, hash: "abc"),
     snapshot: SnapshotStatus(
@@ -50,7 +50,7 @@ struct StatusEncodingTests {
     #expect(
       text == #"{"node":"edge-1","version":"0.1.0","ready":false,"reasons":["audit cannot be written"],"#
         + #""identity":{"spiffeID":"spiffe://example.org/mcp/edge","expiresAt":\#(time),"survivesUntil":\#(time),"#
-        + #""trustDomains":["example.org","partner.org"]},"#
+        + #""trustDomains":["example.org","partner.org"],"warnings":["the agent is away"]},"#
         + #""config":{"state":"refused","loadedAt":\#(time),"error":"meshrelay.yaml:3:1: unknown key"},"#
         + #""policy":{"state":"current","loadedAt":\#(time),"hash":"abc","error":null},"#
         + #""snapshot":{"version":"00ff","origin":"mesh-prod","sequence":18446744073709551615,"resources":3,"#

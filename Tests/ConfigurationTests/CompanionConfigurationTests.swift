@@ -31,7 +31,7 @@ struct CompanionConfigurationTests {
     #expect(configuration.state == nil)
     #expect(configuration.admin == "/run/meshrelay/admin.sock")
     #expect(configuration.node == nil)
-    #expect(configuration.identity.svid == "/etc/svid.pem")
+    #expect(configuration.identity.source == .files(svid: "/etc/svid.pem", key: .file("/etc/svid.key")))
   }
 
   @Test(arguments: [

@@ -16,7 +16,6 @@ private func with(_ line: String) -> String {
 
 struct ConfigurationProblemTests {
   @Test(arguments: [
-    ("identity: {bundles: {a.org: b}}", "c:1:11: the key \"files\" is missing in identity"),
     (
       "identity: {files: {svid: a, key: b}}",
       "c:1:11: the key \"bundles\" is missing in identity, without a bundle nobody can be verified, add bundles: { TRUST_DOMAIN: FILE }"
@@ -54,8 +53,24 @@ struct ConfigurationProblemTests {
       "c:1:48: \"A.org\" in identity.bundles is no trust domain, 'A' at offset 0 is not allowed in a trust domain, Use only a-z, 0-9, '.', '-' and '_'"
     ),
     (
-      "identity: {workloadAPI: \"unix:///x\"}",
-      "c:1:12: identity.workloadAPI is not built into this version yet, remove it"
+      "identity: {workloadAPI: /x}",
+      "c:1:25: identity.workloadAPI is \"/x\", which begins neither with unix:// nor with tcp://, write it like unix:///run/spire/agent/public/api.sock"
+    ),
+    (
+      "identity: {workloadAPI: \"unix:///x\", files: {svid: a, key: b}, bundles: {a.org: b}}",
+      "c:1:12: identity takes files or workloadAPI, and one of them only, remove one"
+    ),
+    (
+      "identity: {select: {hint: x}, files: {svid: a, key: b}, bundles: {a.org: b}}",
+      "c:1:12: identity.select chooses among SVIDs of the Workload API, and files hold one, remove it"
+    ),
+    (
+      "identity: {select: {hint: x, spiffeID: \"spiffe://a/b\"}}",
+      "c:1:20: identity.select takes hint or spiffeID, and one of them only"
+    ),
+    (
+      "identity: {select: {spiffeID: \"spiffe://a\"}}",
+      "c:1:31: identity.select.spiffeID is spiffe://a, which names a trust domain and no workload, add the workload's path"
     ),
     ("sources: []", "c:2:10: sources is an empty list, fill it or remove the key"),
     ("sources: [{name: a}]", "c:2:11: this source has no kind, give it one of upstream and directory"),

@@ -32,8 +32,9 @@ struct RelayConfigurationTests {
     let configuration = try #require(found)
     #expect(configuration.node == nil)
     #expect(configuration.origin == nil)
-    #expect(configuration.identity.svid == "/etc/meshrelay/svid.pem")
-    #expect(configuration.identity.key == .file("/etc/meshrelay/svid.key"))
+    #expect(
+      configuration.identity.source
+        == .files(svid: "/etc/meshrelay/svid.pem", key: .file("/etc/meshrelay/svid.key")))
     #expect(
       configuration.identity.bundles.map { "\($0.trustDomain)=\($0.path)" } == [
         "example.org=/etc/meshrelay/bundle.pem"
@@ -93,10 +94,12 @@ struct RelayConfigurationTests {
     let configuration = try #require(found)
     #expect(configuration.node == "edge-1")
     #expect(configuration.origin == "mesh-prod")
-    #expect(
-      configuration.identity.key.path(credentialsFolder: "/run/credentials/x")
-        == "/run/credentials/x/svid-key")
-    #expect(configuration.identity.key.path(credentialsFolder: nil) == nil)
+    guard case .files(_, let key) = configuration.identity.source else {
+      Issue.record("the identity is in files")
+      return
+    }
+    #expect(key.path(credentialsFolder: "/run/credentials/x") == "/run/credentials/x/svid-key")
+    #expect(key.path(credentialsFolder: nil) == nil)
     #expect(configuration.identity.bundles.map(\.trustDomain.name) == ["another.org", "example.org"])
     #expect(configuration.tlsMinimum == .tls12)
     #expect(configuration.state == "/etc/meshrelay/state")
@@ -131,7 +134,6 @@ struct RelayConfigurationTests {
       node: edge-1
       identity:
         workloadAPI: unix:///run/spire/agent/public/api.sock
-        files: { svid: svid.pem, key: svid.key }
         bundles: { example.org: bundle.pem }
         select: { hint: relay }
         federation: [{ trustDomain: partner.org, url: "https://…", profile: https_spiffe, spiffeID: "spiffe://partner.org/spire" }]
@@ -172,18 +174,16 @@ struct RelayConfigurationTests {
     #expect(configuration == nil)
     #expect(
       problems == [
-        "c:3:3: identity.workloadAPI is not built into this version yet, remove it",
-        "c:6:3: identity.select is not built into this version yet, remove it",
-        "c:7:3: identity.federation is not built into this version yet, remove it",
-        "c:8:3: identity.offlineGoal is not built into this version yet, remove it",
-        "c:18:63: sources.upstream.dnsName is not built into this version yet, remove it",
-        "c:18:97: sources.upstream.ca is not built into this version yet, remove it",
-        "c:22:5: sources.git is not built into this version yet, remove it",
-        "c:24:5: sources.etcd is not built into this version yet, remove it",
-        "c:28:1: push is not built into this version yet, remove it",
-        "c:34:1: audit is not built into this version yet, remove it",
-        "c:36:8: the brake is not built into this version yet, remove it, or write removes: 100%",
-        "c:37:1: history is not built into this version yet, remove it",
+        "c:6:3: identity.federation is not built into this version yet, remove it",
+        "c:7:3: identity.offlineGoal is not built into this version yet, remove it",
+        "c:17:63: sources.upstream.dnsName is not built into this version yet, remove it",
+        "c:17:97: sources.upstream.ca is not built into this version yet, remove it",
+        "c:21:5: sources.git is not built into this version yet, remove it",
+        "c:23:5: sources.etcd is not built into this version yet, remove it",
+        "c:27:1: push is not built into this version yet, remove it",
+        "c:33:1: audit is not built into this version yet, remove it",
+        "c:35:8: the brake is not built into this version yet, remove it, or write removes: 100%",
+        "c:36:1: history is not built into this version yet, remove it",
       ])
   }
 

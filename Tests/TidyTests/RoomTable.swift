@@ -73,7 +73,8 @@ enum RoomTable {
         "SPIFFE", "Trust",
       ], libraries: ["SwiftProtobuf"], dataPath: true),
     room(
-      "Identity", 5, ["Transport", "GRPC", "Protos", "Trust", "SPIFFE"], libraries: ["SwiftProtobuf"]),
+      "Identity", 5, ["Transport", "Ring", "TLS", "GRPC", "HTTP2", "Protos", "Trust", "SPIFFE"],
+      libraries: ["SwiftProtobuf"]),
     room("Store", 5, ["Gates", "Snapshots"], libraries: ["GRDB"]),
     room("AdminServer", 5, ["Admin"], libraries: ["NIOCore", "NIOPosix", "NIOHTTP1"]),
     // 6 wiring

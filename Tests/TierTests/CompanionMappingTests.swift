@@ -36,7 +36,7 @@ private let gateway = ResourceFacts(
 
 struct CompanionMappingTests {
   @Test func oneUpstreamInTheOrderOfTheFile() throws {
-    let plan = TierPlan(try companion(), host: host)
+    let plan = try TierPlan(try companion(), host: host)
     #expect(plan.sources.count == 1)
     let source = try #require(plan.sources.first)
     guard case .upstream(let upstream) = source.kind else {
@@ -52,18 +52,18 @@ struct CompanionMappingTests {
   }
 
   @Test func theNodeIsTheHostUnlessTheFileSaysOtherwise() throws {
-    #expect(TierPlan(try companion(), host: host).node == "pod-7")
-    #expect(TierPlan(try companion("node: istiod-1\n"), host: host).node == "istiod-1")
+    #expect(try TierPlan(try companion(), host: host).node == "pod-7")
+    #expect(try TierPlan(try companion("node: istiod-1\n"), host: host).node == "istiod-1")
   }
 
   @Test func stateIsKeptOnlyWhereTheFileSaysSo() throws {
-    #expect(TierPlan(try companion(), host: host).state == nil)
-    #expect(TierPlan(try companion("state: kept\n"), host: host).state == "/etc/kept")
+    #expect(try TierPlan(try companion(), host: host).state == nil)
+    #expect(try TierPlan(try companion("state: kept\n"), host: host).state == "/etc/kept")
   }
 
   /// Positions are passed on: only so can a lagging relay be told from one that is ahead.
   @Test func aLeafIsNoOrigin() throws {
-    guard case .relayed = SourceSet.truth(TierPlan(try companion(), host: host)) else {
+    guard case .relayed = SourceSet.truth(try TierPlan(try companion(), host: host)) else {
       Issue.record("connect gives its own positions")
       return
     }
@@ -71,7 +71,7 @@ struct CompanionMappingTests {
 
   @Test func everythingIsForWhoeverIsOnThisHost() throws {
     let configuration = try companion()
-    guard case .loopback(let granted, let stranger) = TierPlan(configuration, host: host).listeners else {
+    guard case .loopback(let granted, let stranger) = try TierPlan(configuration, host: host).listeners else {
       Issue.record("connect does not listen in plaintext")
       return
     }
@@ -103,7 +103,7 @@ struct CompanionMappingTests {
       """
     let (configuration, problems) = RelayConfiguration.parse(Array(text.utf8), file: "/etc/m.yaml")
     #expect(problems.isEmpty)
-    guard case .mutualTLS = TierPlan(try #require(configuration), host: host).listeners else {
+    guard case .mutualTLS = try TierPlan(try #require(configuration), host: host).listeners else {
       Issue.record("serve listens in plaintext")
       return
     }

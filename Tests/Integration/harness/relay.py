@@ -108,8 +108,9 @@ class Relay:
         fresh.write_text(text)
         fresh.rename(self.folder / "policy.yaml")
 
-    def start(self, ready=True, arguments=()):
-        """Starts the process and returns when it is ready; without `ready`, when it listens."""
+    def start(self, ready=True, arguments=(), identified=True):
+        """Starts the process and returns when it is ready; without `ready`, when it listens; without `identified`,
+        when it answers its operator."""
         log = open(self.folder / "log", "ab")
         with log:
             self.process = subprocess.Popen(
@@ -118,7 +119,9 @@ class Relay:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         if self not in Relay._running:
             Relay._running.append(self)
-        if ready:
+        if not identified:
+            self._wait_for("/healthz", 10)
+        elif ready:
             self.wait_ready()
         else:
             self.wait_alive()

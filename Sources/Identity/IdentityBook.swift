@@ -1,0 +1,63 @@
+// What every source of our identity has said last, and what that amounts to: one place decides whose word counts.
+//
+// Our own trust domain's bundle comes from where our SVID comes from, never from a federation: who could write it
+// could make himself anybody. For other trust domains the operator's own word comes before what an agent hands
+// on: an endpoint of `federation`, then a file of `bundles`, then the Workload API. What a source can no longer
+// give stays as it was last; what it takes back is gone. Bundles are never merged, not even of one trust domain.
+
+public import SPIFFE
+public import Trust
+
+public struct IdentityBook: Sendable {
+  /// The newest usable one.
+  public private(set) var svid: X509SVID?
+  /// From the Workload API: our own and those of federated trust domains.
+  private var fromAgent: [TrustDomain: Bundle] = [:]
+  /// From files.
+  private var fromFiles: [TrustDomain: Bundle] = [:]
+
+  public init() {}
+
+  /// An answer of the agent replaces the one before. A trust domain whose new bundle is unusable keeps its last.
+  public mutating func take(_ identity: WorkloadIdentity) {
+    svid = identity.svid
+    fromAgent = IdentityBook.next(identity.bundles, fromAgent, kept: Set(identity.faults.keys))
+  }
+
+  public mutating func take(_ contents: FileIdentity.Contents) {
+    svid = contents.svid
+    fromAgent = [:]
+    fromFiles = IdentityBook.next(contents.bundles, fromFiles, kept: Set(contents.faults.keys))
+  }
+
+  /// Files beside the Workload API.
+  public mutating func take(
+    files: (bundles: [TrustDomain: Bundle], faults: [TrustDomain: IdentityError])
+  ) {
+    fromFiles = IdentityBook.next(files.bundles, fromFiles, kept: Set(files.faults.keys))
+  }
+
+  private static func next(
+    _ new: [TrustDomain: Bundle], _ old: [TrustDomain: Bundle], kept: Set<TrustDomain>
+  ) -> [TrustDomain: Bundle] {
+    new.merging(old.filter { kept.contains($0.key) }) { new, _ in new }
+  }
+
+  /// Whom we trust, for an SVID of `own`.
+  func bundles(own: TrustDomain) -> [TrustDomain: Bundle] {
+    var bundles = fromAgent.merging(fromFiles) { _, file in file }
+    bundles[own] = fromAgent[own] ?? fromFiles[own]
+    return bundles
+  }
+
+  /// Trust domains for which a file and the Workload API both have a bundle, sorted: one of them does not count.
+  public var doublyTold: [TrustDomain] { fromAgent.keys.filter { fromFiles[$0] != nil }.sorted() }
+
+  /// Nil before there is an SVID and its own trust domain's bundle.
+  public func credentials(generation: UInt64) -> Credentials? {
+    guard let svid else { return nil }
+    let bundles = bundles(own: svid.id.trustDomain)
+    guard bundles[svid.id.trustDomain] != nil else { return nil }
+    return Credentials(svid: svid, bundles: bundles, generation: generation)
+  }
+}

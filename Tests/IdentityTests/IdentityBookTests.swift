@@ -1,0 +1,73 @@
+// Goal: one place decides whose word on a bundle counts, and what is taken back is gone.
+// Method: the sources speak in every order; what it amounts to is compared.
+
+import Glibc
+import Identity
+import Primitives
+import SPIFFE
+import TestCertificates
+import Testing
+import Trust
+
+private let td = TestAuthority("td")
+private let fileTD = TestAuthority("td")
+private let agentOther = TestAuthority("other")
+private let fileOther = TestAuthority("other")
+
+private func bundle(_ authority: TestAuthority) throws -> Bundle {
+  try Bundle(trustDomain: try domain(authority.trustDomain), anchors: [authority.certificate])
+}
+
+private func fromAgent(_ federated: [String: [UInt8]]) throws -> WorkloadIdentity {
+  try WorkloadOffer(decoding: answer([offered("spiffe://td/a", by: td)], federated: federated)).resolve(
+    nil, at: epoch)
+}
+
+private func anchors(_ book: IdentityBook, _ name: String) throws -> [[UInt8]]? {
+  book.credentials(generation: 1)?.bundles[try domain(name)]?.anchors
+}
+
+struct IdentityBookTests {
+  @Test func nothingIsKnownAtFirst() throws {
+    var book = IdentityBook()
+    #expect(book.credentials(generation: 1) == nil)
+    book.take(files: ([try domain("other"): try bundle(fileOther)], [:]))
+    #expect(book.credentials(generation: 1) == nil)
+  }
+
+  @Test(arguments: [true, false])
+  func whoseWordCounts(_ filesFirst: Bool) throws {
+    var book = IdentityBook()
+    let files: [TrustDomain: Bundle] = [
+      try domain("td"): try bundle(fileTD), try domain("other"): try bundle(fileOther),
+    ]
+    if filesFirst { book.take(files: (files, [:])) }
+    book.take(try fromAgent(["other": agentOther.certificate, "third": TestAuthority("third").certificate]))
+    if !filesFirst { book.take(files: (files, [:])) }
+    #expect(try anchors(book, "td") == [td.certificate], "our own: from where the SVID comes from")
+    #expect(try anchors(book, "other") == [fileOther.certificate], "others: the operator's own word")
+    #expect(try anchors(book, "third") != nil)
+    #expect(book.doublyTold.map(\.name) == ["other", "td"])
+  }
+
+  @Test func whatIsTakenBackIsGone() throws {
+    var book = IdentityBook()
+    book.take(try fromAgent(["other": agentOther.certificate]))
+    #expect(try anchors(book, "other") != nil)
+    book.take(try fromAgent([:]))
+    #expect(try anchors(book, "other") == nil)
+  }
+
+  @Test func whatTurnsBadStaysAsItWas() throws {
+    var book = IdentityBook()
+    book.take(try fromAgent(["other": agentOther.certificate]))
+    book.take(try fromAgent(["other": [1, 2, 3]]))
+    #expect(try anchors(book, "other") == [agentOther.certificate])
+    let files = [try domain("other"): try bundle(fileOther)]
+    book.take(files: (files, [:]))
+    book.take(files: ([:], [try domain("other"): .fileUnreadable(path: "b", number: ENOENT)]))
+    #expect(try anchors(book, "other") == [fileOther.certificate])
+    book.take(files: ([:], [:]))
+    #expect(try anchors(book, "other") == [agentOther.certificate], "the file is no longer configured")
+  }
+}
