@@ -140,7 +140,8 @@ let package = Package(
       "Relay",
       [
         "Admin", "AdminServer", "CLinux", "CSystemd", "Configuration", "Documents", "Downstream", "Metrics",
-        "Policy", "Primitives", "Ring", "TLS", "Tier", .product(name: "Logging", package: "swift-log"),
+        "Policy", "Primitives", "Ring", "Store", "TLS", "Tier",
+        .product(name: "Logging", package: "swift-log"),
       ]),
 
     // 8 program

@@ -41,12 +41,25 @@ private struct CheckFindings {
   init(configPath: String) {
     let loaded = ConfigurationFile.load(path: configPath)
     note(loaded.problems)
-    guard let file = loaded.configuration else { return }
+    guard let file = loaded.configuration else {
+      goOn(besides: configPath)
+      return
+    }
     summary.append("\(configPath): sound")
     // The companion has no policy and no manifests of its own.
     guard case .relay(let configuration) = file else { return }
-    checkPolicy(configuration)
-    for source in configuration.sources { checkManifests(of: source, configuration.limits) }
+    if let rules = checkPolicy(configuration.policyPath) { note(configuration.problems(with: rules)) }
+    for source in configuration.sources {
+      if case .directory(let path) = source.kind { checkManifests(source.name, path, configuration.limits) }
+    }
+  }
+
+  /// A configuration with errors still says where the rest lies, and all problems are told at once.
+  private mutating func goOn(besides configPath: String) {
+    guard let text = try? TextFile.read(configPath) else { return }
+    let paths = ConfigurationPaths(text, file: configPath)
+    if let policy = paths.policy { _ = checkPolicy(policy) }
+    for (source, path) in paths.directories { checkManifests(source, path, Limits()) }
   }
 
   var isSound: Bool { !findings.contains { $0.isError } }
@@ -61,19 +74,18 @@ private struct CheckFindings {
     }
   }
 
-  private mutating func checkPolicy(_ configuration: RelayConfiguration) {
-    let loaded = PolicyRules.load(path: configuration.policyPath)
+  private mutating func checkPolicy(_ path: String) -> PolicyRules? {
+    let loaded = PolicyRules.load(path: path)
     note(loaded.problems)
-    guard let rules = loaded.rules else { return }
-    note(configuration.problems(with: rules))
+    guard let rules = loaded.rules else { return nil }
     summary.append(
-      "\(configuration.policyPath): \(rules.clusters.count) clusters in \(rules.classes.count) classes, "
+      "\(path): \(rules.clusters.count) clusters in \(rules.classes.count) classes, "
         + "\(rules.expectationCount) expectations hold")
+    return rules
   }
 
-  private mutating func checkManifests(of source: SourceSettings, _ limits: Limits) {
-    guard case .directory(let path) = source.kind else { return }
-    let report = DirectoryReport.once(source: source.name, path: path, limits: limits, now: wallClock())
+  private mutating func checkManifests(_ source: String, _ path: String, _ limits: Limits) {
+    let report = DirectoryReport.once(source: source, path: path, limits: limits, now: wallClock())
     if let fault = report.fault {
       findings.append(Finding(place: path, message: fault.description, isError: true))
     }

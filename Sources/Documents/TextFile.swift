@@ -3,6 +3,17 @@
 
 import Glibc
 
+/// A file as it was read.
+public struct FileText: Sendable, Equatable {
+  public var path: String
+  public var bytes: [UInt8]
+
+  public init(path: String, bytes: [UInt8]) {
+    self.path = path
+    self.bytes = bytes
+  }
+}
+
 public enum TextFile {
   /// All bytes of a file. Throws a problem at the file's start when it cannot be read or has more bytes.
   public static func read(_ path: String, bytesMax: Int = 64 << 20) throws(Problem) -> [UInt8] {

@@ -10,7 +10,14 @@ extension PolicyRules {
   /// Reads a policy file or folder. `rules` is nil when there is any error: then the caller keeps what it
   /// had or uses `denyAll`. Warnings alone leave rules.
   public static func load(path: String) -> (rules: PolicyRules?, problems: [Problem]) {
-    guard TextFile.isFolder(path) else { return load(files: [path]) }
+    let read = texts(path: path)
+    let parsed = parse(read.texts)
+    return read.problems.isEmpty ? parsed : (nil, read.problems + parsed.problems)
+  }
+
+  /// The texts of a policy file, or of those in a folder. Any problem: they are not all.
+  public static func texts(path: String) -> (texts: [FileText], problems: [Problem]) {
+    guard TextFile.isFolder(path) else { return texts(files: [path]) }
     let folder = path.hasSuffix("/") ? path : path + "/"
     do throws(Problem) {
       let names = try TextFile.names(inFolder: path).filter { name in
@@ -21,22 +28,35 @@ extension PolicyRules {
           .start(of: path), "the folder has no policy file", why: "files end in .yaml, .yml or .json",
           howToFix: "add one")
       }
-      return load(files: names.map { folder + $0 })
+      return texts(files: names.map { folder + $0 })
     } catch {
-      return (nil, [error])
+      return ([], [error])
     }
+  }
+
+  private static func texts(files: [String]) -> (texts: [FileText], problems: [Problem]) {
+    var (texts, problems): ([FileText], [Problem]) = ([], [])
+    for file in files {
+      do throws(Problem) {
+        texts.append(FileText(path: file, bytes: try TextFile.read(file)))
+      } catch {
+        problems.append(error)
+      }
+    }
+    return (texts, problems)
   }
 
   /// Merges files in the given order.
   public static func load(files: [String]) -> (rules: PolicyRules?, problems: [Problem]) {
+    let read = texts(files: files)
+    let parsed = parse(read.texts)
+    return read.problems.isEmpty ? parsed : (nil, read.problems + parsed.problems)
+  }
+
+  /// Merges texts in the given order.
+  public static func parse(_ texts: [FileText]) -> (rules: PolicyRules?, problems: [Problem]) {
     var reader = PolicyReader()
-    for file in files {
-      do throws(Problem) {
-        reader.read(try TextFile.read(file), file: file)
-      } catch {
-        reader.problems.append([error])
-      }
-    }
+    for text in texts { reader.read(text.bytes, file: text.path) }
     return reader.finish()
   }
 

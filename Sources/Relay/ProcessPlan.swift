@@ -5,6 +5,8 @@ import Admin
 import Configuration
 import Documents
 import Policy
+import Primitives
+import Store
 import Tier
 
 struct ProcessPlan: Sendable {
@@ -14,6 +16,7 @@ struct ProcessPlan: Sendable {
   /// Serve loops, at least one.
   let loops: Int
   let admin: [AdminAddress]
+  let files: FilesInForce
   /// Reads the files again as a start would. Blocks.
   let reread: @Sendable () -> ReloadedFiles
 }
@@ -24,39 +27,46 @@ struct Unusable: Error {
   let problems: [String]
 
   init(_ problems: [Problem]) { self.problems = problems.map(\.description) }
+
+  /// What was kept of them could not be read either.
+  init(_ problems: [Problem], lastGood error: StoreError) {
+    self.problems =
+      problems.map(\.description) + ["and the last good ones cannot be read: \(error.description)"]
+  }
 }
 
 extension ProcessPlan {
   /// A relay of any tier.
   init(serving path: String) throws(Unusable) {
-    let loaded = RelayConfiguration.load(path: path)
-    guard let configuration = loaded.configuration else { throw Unusable(loaded.problems) }
-    let policy = PolicyRules.load(path: configuration.policyPath)
-    guard let rules = policy.rules else { throw Unusable(policy.problems) }
+    let found = try Found.configuration(at: path, parse: RelayConfiguration.parse)
+    let policy = try Found.policy(of: found.value)
+    let configuration = found.value
     let tier: TierPlan
     do throws(Problem) { tier = try TierPlan(configuration, host: .here) } catch { throw Unusable([error]) }
     self.init(
-      tier: tier, rules: rules, listen: configuration.listen,
+      tier: tier, rules: policy.value, listen: configuration.listen,
       loops: configuration.serveLoops, admin: configuration.admin.map(AdminAddress.init),
+      files: FilesInForce(configuration: found, policy: policy),
       reread: { ReloadedFiles(serving: path, running: configuration) })
   }
 
   /// The companion beside istiod: one loop for one client.
   init(connecting path: String) throws(Unusable) {
-    let loaded = CompanionConfiguration.load(path: path)
-    guard let configuration = loaded.configuration else { throw Unusable(loaded.problems) }
+    let found = try Found.configuration(at: path, parse: CompanionConfiguration.parse)
+    let configuration = found.value
     let tier: TierPlan
     do throws(Problem) { tier = try TierPlan(configuration, host: .here) } catch { throw Unusable([error]) }
     self.init(
       tier: tier, rules: PolicyRules(configuration),
       listen: [.address(configuration.listen)], loops: 1, admin: [.unix(path: configuration.admin)],
+      files: FilesInForce(configuration: found, policy: nil),
       reread: { ReloadedFiles(connecting: path, running: configuration) })
   }
 }
 
 extension ReloadedFiles {
   fileprivate init(serving path: String, running: RelayConfiguration) {
-    let loaded = RelayConfiguration.load(path: path)
+    let loaded = ReloadedFiles.read(path, RelayConfiguration.parse)
     guard let configuration = loaded.configuration else {
       self.init(plan: nil, configProblems: loaded.problems.map(\.description))
       return
@@ -66,15 +76,18 @@ extension ReloadedFiles {
       self.init(plan: nil, configProblems: [error.description])
       return
     }
-    let policy = PolicyRules.load(path: configuration.policyPath)
+    let read = PolicyRules.texts(path: configuration.policyPath)
+    let policy = PolicyRules.parse(read.texts)
+    let rules = read.problems.isEmpty ? policy.rules : nil
     self.init(
       plan: plan,
-      needsRestart: configuration.keysThatNeedRestart(since: running), rules: policy.rules,
-      policyProblems: policy.rules == nil ? policy.problems.map(\.description) : [])
+      needsRestart: configuration.keysThatNeedRestart(since: running), rules: rules,
+      policyProblems: rules == nil ? (read.problems + policy.problems).map(\.description) : [],
+      texts: [.configuration: [loaded.text], .policy: rules == nil ? [] : read.texts].mapValues(\.kept))
   }
 
   fileprivate init(connecting path: String, running: CompanionConfiguration) {
-    let loaded = CompanionConfiguration.load(path: path)
+    let loaded = ReloadedFiles.read(path, CompanionConfiguration.parse)
     guard let configuration = loaded.configuration else {
       self.init(plan: nil, configProblems: loaded.problems.map(\.description))
       return
@@ -82,9 +95,35 @@ extension ReloadedFiles {
     do throws(Problem) {
       self.init(
         plan: try TierPlan(configuration, host: .here),
-        needsRestart: configuration.keysThatNeedRestart(since: running), rules: PolicyRules(configuration))
+        needsRestart: configuration.keysThatNeedRestart(since: running), rules: PolicyRules(configuration),
+        texts: [.configuration: [loaded.text].kept])
     } catch {
       self.init(plan: nil, configProblems: [error.description])
     }
   }
+
+  private static func read<Value>(
+    _ path: String, _ parse: ([UInt8], String) -> (configuration: Value?, problems: [Problem])
+  ) -> (configuration: Value?, problems: [Problem], text: FileText) {
+    do throws(Problem) {
+      let text = FileText(path: path, bytes: try TextFile.read(path))
+      let parsed = parse(text.bytes, path)
+      return (parsed.configuration, parsed.problems, text)
+    } catch {
+      return (nil, [error], FileText(path: path, bytes: []))
+    }
+  }
+}
+
+extension FilesInForce {
+  fileprivate init<Value>(configuration: Found<Value>, policy: Found<PolicyRules>?) {
+    self.init(
+      texts: [.configuration: configuration.texts, .policy: policy?.texts ?? []].mapValues(\.kept),
+      configProblems: configuration.problems.map(\.description),
+      policyProblems: (policy?.problems ?? []).map(\.description))
+  }
+}
+
+extension [FileText] {
+  fileprivate var kept: [KeptFile] { map { KeptFile(path: $0.path, content: $0.bytes) } }
 }

@@ -88,7 +88,7 @@ public final class RelayProcess {
     let shards = (0..<plan.loops).map { _ in MetricShard() }
     let threads = try ServeThreads(plan, io: io, crossings: crossings, shards: shards)
     let control = ControlLoop(
-      plan: plan.tier, rules: plan.rules, loop: loop, workers: crew.workers,
+      plan: plan.tier, rules: plan.rules, files: plan.files, loop: loop, workers: crew.workers,
       crossings: crossings, serving: threads.handles, instance: UUID().uuidString.lowercased(),
       version: version, shards: shards, seed: UInt64.random(in: .min ... .max),
       report: { [crew] in crew.log($0) })

@@ -30,6 +30,9 @@ public final class SnapshotStore: Sendable {
     limits = history
   }
 
+  /// Whether anything was ever stored in `folder`.
+  public static func exists(in folder: String) -> Bool { StoreFolder(path: folder).byteCount() != nil }
+
   /// What was saved last, proven; nil when nothing was. On `.setAside` there is nothing either, and later
   /// calls work on an empty store. `now` names a store that is set aside.
   public func restore(now: Timestamp) throws(StoreError) -> Restored? {

@@ -13,7 +13,7 @@ public import Primitives
 public import Ring
 import SPIFFE
 import Snapshots
-import Store
+public import Store
 import Trust
 import Upstream
 
@@ -52,15 +52,34 @@ public struct ReloadedFiles: Sendable {
   public var configProblems: [String]
   public var rules: PolicyRules?
   public var policyProblems: [String]
+  /// Of those that are good: for a start that finds bad ones.
+  public var texts: [KeptRole: [KeptFile]]
 
   public init(
     plan: TierPlan?, configProblems: [String] = [], needsRestart: [String] = [], rules: PolicyRules? = nil,
-    policyProblems: [String] = []
+    policyProblems: [String] = [], texts: [KeptRole: [KeptFile]] = [:]
   ) {
     self.plan = plan
     self.needsRestart = needsRestart
     self.configProblems = configProblems
     self.rules = rules
+    self.policyProblems = policyProblems
+    self.texts = texts
+  }
+}
+
+/// The texts a relay was started with, and why they are not those of now.
+public struct FilesInForce: Sendable {
+  public var texts: [KeptRole: [KeptFile]]
+  /// The configuration file is bad now, and what runs is what was good last.
+  public var configProblems: [String]
+  public var policyProblems: [String]
+
+  public init(
+    texts: [KeptRole: [KeptFile]] = [:], configProblems: [String] = [], policyProblems: [String] = []
+  ) {
+    self.texts = texts
+    self.configProblems = configProblems
     self.policyProblems = policyProblems
   }
 }
@@ -100,6 +119,7 @@ public final class ControlLoop: TimerHandler {
   /// Why the newest snapshot is not on disk; nil while it is, or nothing is kept.
   var stateError: String?
   private(set) var plan: TierPlan
+  private let files: FilesInForce
   var configStatus: ConfigStatus
   var policyStatus: PolicyStatus
   private(set) var rules: PolicyRules
@@ -131,7 +151,8 @@ public final class ControlLoop: TimerHandler {
   }
 
   public init(
-    plan: TierPlan, rules: PolicyRules, loop: EventLoop, workers: Workers,
+    plan: TierPlan, rules: PolicyRules, files: FilesInForce = FilesInForce(), loop: EventLoop,
+    workers: Workers,
     crossings: ServeCrossings, serving: [ServeHandle], instance: String, version: String,
     shards: [MetricShard], seed: UInt64, report: @escaping (TierEvent) -> Void
   ) {
@@ -149,8 +170,9 @@ public final class ControlLoop: TimerHandler {
     asked = Mailbox(capacity: plan.limits.controlMailbox, wake: loop.waker)
     outcomes = Mailbox(capacity: 4, wake: loop.waker)
     crossings.sourceTrustDomains.publish(plan.upstreamTrustDomains)
-    configStatus = ConfigStatus(state: .current, loadedAt: loop.wallClock)
-    policyStatus = PolicyStatus(state: .current, loadedAt: loop.wallClock, hash: rules.hash)
+    self.files = files
+    configStatus = ConfigStatus(files.configProblems, loadedAt: loop.wallClock)
+    policyStatus = PolicyStatus(files.policyProblems, loadedAt: loop.wallClock, hash: rules.hash)
     persistence = plan.state.map {
       Persistence(folder: $0, worker: workers.store, limits: plan.limits, wake: loop.waker)
     }
@@ -181,6 +203,14 @@ public final class ControlLoop: TimerHandler {
     enqueue(.rules(rules))
     identity.start()
     if persistence?.restore(now: loop.wallClock) != true { sources.begin(plan, restored: nil) }
+    persistence?.keep(files.texts, now: loop.wallClock)
+    tell("configuration refused; the last good one, kept in state, is in use", files.configProblems)
+    tell("policy refused; the last good one, kept in state, is in force", files.policyProblems)
+  }
+
+  private func tell(_ trouble: String, _ problems: [String]) {
+    guard !problems.isEmpty else { return }
+    report(TierEvent(.error, trouble, problems.prefix(20).map { .init("problem", $0) }))
   }
 
   /// Call when the loop was woken: takes everything that other threads left for this one.
@@ -378,16 +408,14 @@ public final class ControlLoop: TimerHandler {
     adopt(files.plan, files.configProblems, needsRestart: files.needsRestart)
     // Without a configuration nobody knows where the policy is.
     if files.plan != nil { adopt(files.rules, files.policyProblems) }
+    persistence?.keep(files.texts, now: loop.wallClock)
   }
 
   private func adopt(_ next: TierPlan?, _ problems: [String], needsRestart: [String]) {
     guard let next else {
       configStatus.state = .refused
       configStatus.error = problems.first
-      return report(
-        TierEvent(
-          .error, "configuration refused; the last good one stays in use",
-          problems.prefix(20).map { .init("problem", $0) }))
+      return tell("configuration refused; the last good one stays in use", problems)
     }
     configStatus = ConfigStatus(
       state: .current, loadedAt: loop.wallClock,
@@ -415,10 +443,7 @@ public final class ControlLoop: TimerHandler {
     guard let next else {
       policyStatus.state = .refused
       policyStatus.error = problems.first
-      return report(
-        TierEvent(
-          .error, "policy refused; the last good one stays in force",
-          problems.prefix(20).map { .init("problem", $0) }))
+      return tell("policy refused; the last good one stays in force", problems)
     }
     rules = next
     policyStatus = PolicyStatus(state: .current, loadedAt: loop.wallClock, hash: next.hash)
@@ -482,6 +507,19 @@ public final class ControlLoop: TimerHandler {
         reply(.error(status: 503, "The relay is too busy to answer. Try again"))
       }
     }
+  }
+}
+
+extension ConfigStatus {
+  fileprivate init(_ problems: [String], loadedAt: Timestamp) {
+    self.init(state: problems.isEmpty ? .current : .lastGood, loadedAt: loadedAt, error: problems.first)
+  }
+}
+
+extension PolicyStatus {
+  fileprivate init(_ problems: [String], loadedAt: Timestamp, hash: String) {
+    self.init(
+      state: problems.isEmpty ? .current : .lastGood, loadedAt: loadedAt, hash: hash, error: problems.first)
   }
 }
 

@@ -28,6 +28,8 @@ final class Persistence: Sendable {
   private let store: SnapshotStore
   private let worker: any Worker
   private let newest = Mutex<Save?>(nil)
+  /// Files to be kept that the worker has not taken yet.
+  private let files = Mutex<[KeptRole: [KeptFile]]>([:])
   let outcomes: Mailbox<Outcome>
 
   init(folder: String, worker: any Worker, limits: Limits, wake: @escaping Waker) {
@@ -58,12 +60,36 @@ final class Persistence: Sendable {
     if !worker.submit({ [self] in saveNewest() }) { newest.withLock { $0 = nil } }
   }
 
+  /// Keeps files that are good, for a start that finds bad ones. Roles without files stay as they are.
+  func keep(_ texts: [KeptRole: [KeptFile]], now: Timestamp) {
+    let found = texts.filter { !$0.value.isEmpty }
+    guard !found.isEmpty else { return }
+    files.withLock { $0.merge(found) { _, newer in newer } }
+    // What a busy worker does not take goes with the next ones, or with the next snapshot.
+    _ = worker.submit { [self] in keepFiles(now) }
+  }
+
+  private func keepFiles(_ now: Timestamp) {
+    let taken = files.withLock { files in
+      defer { files = [:] }
+      return files
+    }
+    for (role, texts) in taken.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+      do throws(StoreError) {
+        if try store.kept(role, now: now) != texts { try store.keep(texts, as: role, now: now) }
+      } catch {
+        outcomes.push(.failed(error))
+      }
+    }
+  }
+
   private func saveNewest() {
     let taken = newest.withLock { newest in
       defer { newest = nil }
       return newest
     }
     guard let save = taken else { return }
+    keepFiles(save.now)
     do throws(StoreError) {
       outcomes.push(.saved(replaced: try store.save(save.snapshot, sources: save.sources, now: save.now)))
     } catch {

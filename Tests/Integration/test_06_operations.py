@@ -6,6 +6,7 @@ import time
 import grpc
 import pytest
 from harness import bodies
+from harness.relay import run
 from harness.tiers import build_tiers, edge_policy
 from harness.waiting import eventually
 from test_03_changes import AT_START, TYPE_URL, virtual_service
@@ -248,3 +249,50 @@ def test_more_connections_of_one_identity_than_allowed_are_refused(folder):
     with tiers.client("all", relay=tiers.origin) as again:
         again.subscribe(TYPE_URL)
         again.wait_for(TYPE_URL)
+
+
+def bad_policy(relay):
+    (relay.folder / "policy.yaml").write_text("clusters:\n  - nmae: x\n")
+
+
+def bad_configuration(relay):
+    (relay.folder / "meshrelay.yaml").write_text("node: [unfinished\n")
+
+
+def misspelt_configuration(relay):
+    """YAML still, so it says where the state is."""
+    path = relay.folder / "meshrelay.yaml"
+    path.write_text(path.read_text() + "\npolcy: else.yaml\n")
+
+
+@pytest.mark.parametrize("spoil, part", [
+    (bad_policy, "policy"), (misspelt_configuration, "config"), (bad_configuration, "config")])
+def test_a_start_with_a_bad_file_uses_the_last_good_one_loudly(folder, monkeypatch, spoil, part):
+    state = folder / "state"
+    monkeypatch.setenv("STATE_DIRECTORY", str(state))
+    tiers = build_tiers(folder, state=str(state))
+    tiers.origin.start()
+    with tiers.client("all", relay=tiers.origin) as client:
+        client.subscribe(TYPE_URL)
+        assert set(client.sync(TYPE_URL)) == AT_START
+    tiers.origin.terminate()
+    spoil(tiers.origin)
+    tiers.origin.start()
+    status = tiers.origin.status
+    assert status[part]["state"] == "lastGood" and status[part]["error"], status[part]
+    assert status["ready"]
+    assert "the last good one, kept in state" in tiers.origin.log
+    assert tiers.origin.metric(f"meshrelay_{part}_ok") == 0
+    with tiers.client("all", relay=tiers.origin) as client, tiers.client("shop", relay=tiers.origin) as stranger:
+        client.subscribe(TYPE_URL)
+        stranger.subscribe(TYPE_URL)
+        assert set(client.sync(TYPE_URL)) == AT_START
+        assert stranger.wait_for_end()[0] == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_bad_file_of_a_relay_that_never_ran_is_refused(folder):
+    tiers = build_tiers(folder, state=str(folder / "state"))
+    bad_policy(tiers.origin)
+    ended = run("serve", "--config", tiers.origin.folder / "meshrelay.yaml")
+    assert ended.returncode == 78
+    assert "nmae" in ended.stderr and not (folder / "state").exists()

@@ -64,9 +64,12 @@ def test_check_reports_policy_and_manifests_at_once(sound):
     manifests = sound.folder.parent / "manifests"
     (manifests / "bad.yaml").write_text(virtual_service("bad").replace("hosts: [a.example.org]", "hosts: 7"))
     (manifests / "worse.yaml").write_text("kind: [\n")
+    # A configuration with an error of its own does not hide the rest.
+    sound.configuration_path.write_text(sound.configuration_path.read_text() + "admni: x\n")
     result = check(sound)
     output = result.stdout + result.stderr
     assert result.returncode == 1, output
+    assert "admni" in output
     assert "policy.yaml:3:18: " in output
     assert "policy.yaml:5:5: " in output
     assert "bad.yaml:5:10: " in output

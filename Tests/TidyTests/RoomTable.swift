@@ -94,7 +94,8 @@ enum RoomTable {
     room(
       "Relay", 7,
       [
-        "Tier", "Downstream", "AdminServer", "Admin", "Configuration", "Documents", "Policy", "Ring", "TLS",
+        "Tier", "Downstream", "AdminServer", "Admin", "Configuration", "Documents", "Policy", "Ring", "Store",
+        "TLS",
         "CSystemd", "CLinux",
       ], libraries: ["Logging"]),
     // 8 program

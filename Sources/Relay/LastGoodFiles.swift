@@ -1,0 +1,112 @@
+// Which configuration and policy a start uses: what the files say now or, loudly, what they said when they were
+// good last. DESIGN.md §5: kept in `state`, used by a start that finds bad ones.
+//
+// A host that reboots into a half-finished edit must go on serving what it served. Texts are kept, not values, so
+// that a newer program judges them by its own rules. Must never make a store where there is none.
+
+import Configuration
+import Documents
+import Glibc
+import Policy
+import Primitives
+import Store
+
+/// The texts kept in one state folder.
+struct LastGoodFiles {
+  private let folder: String
+  private let configPath: String
+
+  /// `text`: the configuration as it is now, if it can be read at all; it says where the state is, errors or not.
+  init(configPath: String, text: [UInt8]?) {
+    self.configPath = configPath
+    folder = text.flatMap { ConfigurationPaths($0, file: configPath).state } ?? LastGoodFiles.standardFolder
+  }
+
+  init(configPath: String, state: String) {
+    self.configPath = configPath
+    folder = state
+  }
+
+  /// What the unit gives us, or what it would.
+  private static var standardFolder: String {
+    let given = unsafe getenv("STATE_DIRECTORY").map { unsafe String(cString: $0) }
+    return given?.split(separator: ":").first.map(String.init) ?? "/var/lib/meshrelay"
+  }
+
+  /// The text of this configuration file when it was good last; a file of another path is none.
+  func configuration() throws(StoreError) -> [UInt8]? {
+    try kept(.configuration)?.first { $0.path == configPath }?.content
+  }
+
+  func policy() throws(StoreError) -> [FileText]? {
+    try kept(.policy)?.map { FileText(path: $0.path, bytes: $0.content) }
+  }
+
+  private func kept(_ role: KeptRole) throws(StoreError) -> [KeptFile]? {
+    guard SnapshotStore.exists(in: folder) else { return nil }
+    let store = SnapshotStore(folder: folder)
+    defer { store.close() }
+    var now = timespec()
+    unsafe clock_gettime(CLOCK_REALTIME, &now)
+    return try store.kept(role, now: Timestamp(seconds: Int64(now.tv_sec)))
+  }
+}
+
+/// What a start found: a value to run with, its text, and why it is not the newest.
+struct Found<Value> {
+  let value: Value
+  let texts: [FileText]
+  /// Problems of the files as they are now; empty when they are in force.
+  let problems: [Problem]
+}
+
+extension Found {
+  /// The configuration at `path`, or the one that was good last.
+  static func configuration(
+    at path: String, parse: ([UInt8], String) -> (configuration: Value?, problems: [Problem])
+  ) throws(Unusable) -> Found {
+    var (text, problems): ([UInt8]?, [Problem]) = (nil, [])
+    do throws(Problem) { text = try TextFile.read(path) } catch { problems = [error] }
+    if let text {
+      let now = parse(text, path)
+      if let value = now.configuration {
+        return Found(value: value, texts: [FileText(path: path, bytes: text)], problems: [])
+      }
+      problems = now.problems
+    }
+    do throws(StoreError) {
+      if let kept = try LastGoodFiles(configPath: path, text: text).configuration(),
+        let value = parse(kept, path).configuration
+      {
+        return Found(value: value, texts: [FileText(path: path, bytes: kept)], problems: problems)
+      }
+    } catch {
+      throw Unusable(problems, lastGood: error)
+    }
+    throw Unusable(problems)
+  }
+}
+
+extension Found where Value == PolicyRules {
+  /// The policy of `configuration`, or the one that was good last.
+  static func policy(of configuration: RelayConfiguration) throws(Unusable) -> Found {
+    let read = PolicyRules.texts(path: configuration.policyPath)
+    var problems = read.problems
+    if problems.isEmpty {
+      let now = PolicyRules.parse(read.texts)
+      if let rules = now.rules { return Found(value: rules, texts: read.texts, problems: []) }
+      problems = now.problems
+    }
+    guard let state = configuration.state else { throw Unusable(problems) }
+    do throws(StoreError) {
+      if let kept = try LastGoodFiles(configPath: configuration.file, state: state).policy(),
+        let rules = PolicyRules.parse(kept).rules
+      {
+        return Found(value: rules, texts: kept, problems: problems)
+      }
+    } catch {
+      throw Unusable(problems, lastGood: error)
+    }
+    throw Unusable(problems)
+  }
+}
