@@ -1,7 +1,15 @@
 // The commands that ask a running relay one thing and print its answer: `dump`, `explain`.
 
 public import Admin
+import Documents
 import FoundationEssentials
+
+/// How an answer is printed.
+public enum OutputForm: String, Sendable, CaseIterable {
+  /// As the relay gave it.
+  case json
+  case yaml
+}
 
 public struct AskCommand: Sendable {
   private let address: AdminAddress
@@ -12,10 +20,18 @@ public struct AskCommand: Sendable {
     self.request = request
   }
 
-  /// Prints the answer as it is; returns the exit code.
-  public func run() -> Int32 {
+  /// Prints the answer; returns the exit code.
+  public func run(as form: OutputForm = .json) -> Int32 {
     answer { body in
-      printText(String(decoding: body, as: UTF8.self) + "\n")
+      switch form {
+      case .json: printText(String(decoding: body, as: UTF8.self) + "\n")
+      case .yaml:
+        guard let text = YAML.block(json: body) else {
+          printError("meshrelay: the relay's answer is no JSON; try -o json\n")
+          return 1
+        }
+        printText(text)
+      }
       return 0
     }
   }

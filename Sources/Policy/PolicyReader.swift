@@ -1,6 +1,7 @@
 // Reads policy documents, checks each alone and all together, and then judges their own tests.
 //
-//   text ─► tree ─► clusters, blocked, expectations ─► names, overlaps ─► rules ─► expectations ─► rules
+//   text ─► tree ─► roles, clusters, blocked, expectations ─► clusters with their roles ─► names, overlaps
+//        ─► rules ─► expectations ─► rules
 //
 // All problems of all files are collected; any error means no rules. Source: DESIGN.md §6.
 
@@ -9,12 +10,20 @@ import SPIFFE
 
 struct PolicyReader {
   let problems = ProblemList()
-  private var clusters: [(draft: ClusterDraft, identities: [Located<SPIFFEPattern>])] = []
+  private var roles: [RoleEntry] = []
+  private var entries: [ClusterEntry] = []
   private var blocked: [SPIFFEPattern] = []
   private var expectations: [Expectation] = []
 
   /// Words of the file that later versions will know. To lift one, take it out and read it.
-  private static let notBuilt = ["roles", "shadow", "redact", "redaction"]
+  private static let notBuilt = ["shadow", "redact", "redaction"]
+
+  static func refuseUnbuilt(_ reader: MappingReader) {
+    for word in notBuilt { reader.refuse(word) }
+  }
+
+  /// A cluster with its place among the others, before it is checked against them.
+  private typealias Cluster = (draft: ClusterDraft, identities: [Located<SPIFFEPattern>])
 
   mutating func read(_ text: [UInt8], file: String) {
     let (root, found) = YAML.parseSingle(yaml: text, file: file)
@@ -23,20 +32,26 @@ struct PolicyReader {
     let parts = MappingReader.read(root, problems: problems) { reader in
       PolicyReader.refuseUnbuilt(reader)
       return (
-        clusters: reader.mappings("clusters", PolicyReader.cluster) ?? [],
-        blocked: PolicyReader.identities("blocked", of: reader) ?? [],
+        roles: reader.mappings("roles", RoleEntry.read) ?? [],
+        clusters: reader.mappings("clusters", ClusterEntry.read) ?? [],
+        blocked: reader.strings("blocked") ?? [],
         expectations: reader.mappings("tests", Expectation.read) ?? []
       )
     }
     guard let parts else { return }
-    clusters += parts.clusters
-    blocked += parts.blocked.map(\.value)
+    roles += parts.roles
+    entries += parts.clusters
+    blocked += parts.blocked.compactMap { text in
+      PolicyReader.blocked(text, problems)
+    }
     expectations += parts.expectations
   }
 
   func finish() -> (rules: PolicyRules?, problems: [Problem]) {
-    checkNames()
-    checkOverlaps()
+    let roles = rolesByName()
+    let clusters = entries.compactMap { $0.resolved(with: roles, problems) }
+    checkNames(clusters)
+    checkOverlaps(clusters)
     guard !problems.hasErrors else { return (nil, problems.problems) }
     let rules = PolicyRules(
       clusters: clusters.map(\.draft), blocked: blocked,
@@ -47,7 +62,35 @@ struct PolicyReader {
 
   // MARK: Checks across files
 
-  private func checkNames() {
+  private func rolesByName() -> [String: RoleEntry] {
+    var known: [String: RoleEntry] = [:]
+    for role in roles {
+      if let first = known[role.name.value] {
+        problems.report(
+          role.name.position, "the role \(Problem.quote(role.name.value)) is defined twice",
+          why: "it stands at \(first.name.position) already", howToFix: "give one of them another name")
+      } else {
+        known[role.name.value] = role
+      }
+    }
+    let used = Set(entries.flatMap(\.use).map(\.value))
+    for role in roles where !used.contains(role.name.value) {
+      problems.report(
+        role.name.position, "no cluster uses the role \(Problem.quote(role.name.value))", severity: .warning)
+    }
+    return known
+  }
+
+  private static func blocked(_ text: Located<String>, _ problems: ProblemList) -> SPIFFEPattern? {
+    guard !ClusterWord.occurs(in: text.value) else {
+      problems.report(
+        text.position, "\(ClusterWord.text) means nothing in blocked", howToFix: "write the identity out")
+      return nil
+    }
+    return IdentityTemplates.pattern(text, "", problems)?.value
+  }
+
+  private func checkNames(_ clusters: [Cluster]) {
     var places: [String: SourcePosition] = [:]
     for (draft, _) in clusters {
       if let first = places[draft.name] {
@@ -60,129 +103,30 @@ struct PolicyReader {
     }
   }
 
-  private func checkOverlaps() {
+  private func checkOverlaps(_ clusters: [Cluster]) {
     var table = IdentityTable()
     for (index, cluster) in clusters.enumerated() {
       for pattern in cluster.identities {
         guard let other = table.insert(pattern.value, owner: index) else { continue }
-        reportOverlap(pattern, of: index, with: pattern.value.description, of: other)
+        reportOverlap(pattern, of: clusters[index], with: pattern.value.description, of: clusters[other])
       }
     }
     for (index, cluster) in clusters.enumerated() {
       for pattern in cluster.identities {
         guard let wider = table.widerOwner(than: pattern.value, otherThan: index) else { continue }
-        reportOverlap(pattern, of: index, with: wider.pattern, of: wider.owner)
+        reportOverlap(pattern, of: clusters[index], with: wider.pattern, of: clusters[wider.owner])
       }
     }
   }
 
   private func reportOverlap(
-    _ pattern: Located<SPIFFEPattern>, of index: Int, with other: String, of owner: Int
+    _ pattern: Located<SPIFFEPattern>, of cluster: Cluster, with other: String, of owner: Cluster
   ) {
-    let name = Problem.quote(clusters[index].draft.name)
-    let otherName = Problem.quote(clusters[owner].draft.name)
+    let name = Problem.quote(cluster.draft.name)
+    let otherName = Problem.quote(owner.draft.name)
     problems.report(
       pattern.position, "the identity \(pattern.value) of \(name) overlaps \(other) of \(otherName)",
       why: "an identity belongs to one cluster", howToFix: "remove or narrow one of them")
-  }
-
-  // MARK: Parts of a file
-
-  private static func cluster(
-    _ reader: MappingReader
-  ) -> (draft: ClusterDraft, identities: [Located<SPIFFEPattern>])? {
-    refuseUnbuilt(reader)
-    let name = reader.string("name", required: true)
-    let identities = identities("identities", of: reader, required: true)
-    let allow = reader.mappings("allow") { rule($0, isAllow: true) } ?? []
-    let deny = reader.mappings("deny") { rule($0, isAllow: false) } ?? []
-    guard let name, let identities else { return nil }
-    let draft = ClusterDraft(
-      name: name.value, position: name.position, identities: identities.map(\.value), allow: allow, deny: deny
-    )
-    return (draft, identities)
-  }
-
-  private static func identities(
-    _ key: String, of reader: MappingReader, required: Bool = false
-  ) -> [Located<SPIFFEPattern>]? {
-    reader.strings(key, required: required)?.compactMap { text in
-      do throws(SPIFFEError) {
-        return Located(try SPIFFEPattern(parsing: text.value), at: text.position)
-      } catch {
-        reader.problems.report(
-          text.position, "\(Problem.quote(text.value)) is no SPIFFE ID or pattern", why: error.what,
-          howToFix: error.howToFix)
-        return nil
-      }
-    }
-  }
-
-  private static func rule(_ reader: MappingReader, isAllow: Bool) -> Rule? {
-    refuseUnbuilt(reader)
-    let errorsBefore = reader.problems.problems.count { $0.severity == .error }
-    let labels = labels(of: reader)
-    let namespaces = globs("namespaces", of: reader, emptyText: true)
-    if isAllow, reader.entry("labels") != nil, reader.entry("namespaces") == nil {
-      reader.problems.report(
-        reader.position, "a rule that allows by labels must also say namespaces",
-        why: "labels are the tenants' own words", howToFix: "add namespaces")
-    }
-    let rule = Rule(
-      position: reader.position, namespaces: namespaces, types: types(of: reader),
-      names: globs("names", of: reader, emptyText: false), labels: labels,
-      sources: reader.strings("sources").map { Set($0.map(\.value)).sorted() })
-    // A key that could not be read must not turn into "any".
-    return reader.problems.problems.count { $0.severity == .error } == errorsBefore ? rule : nil
-  }
-
-  private static func labels(of reader: MappingReader) -> LabelSelector? {
-    guard let text = reader.string("labels") else { return nil }
-    do throws(LabelSelectorFault) {
-      return try LabelSelector(parsing: text.value)
-    } catch {
-      reader.problems.report(
-        text.position,
-        "the label selector \(Problem.quote(text.value)) is wrong at character \(error.offset + 1)",
-        why: error.what, howToFix: "write it like \"tier in (edge,all),!draft\"")
-      return nil
-    }
-  }
-
-  private static func types(of reader: MappingReader) -> GlobList? {
-    guard let texts = reader.strings("types") else { return nil }
-    let patterns = texts.compactMap { TypePattern.read($0, problems: reader.problems) }
-    return patterns.isEmpty ? nil : GlobList(patterns.map(\.glob))
-  }
-
-  private static func globs(_ key: String, of reader: MappingReader, emptyText: Bool) -> GlobList? {
-    guard let texts = reader.strings(key, emptyText: emptyText) else { return nil }
-    for text in texts {
-      if text.value.contains("/") {
-        reader.problems.report(
-          text.position, "\(Problem.quote(text.value)) in \(key) has a slash", why: "no object has one there",
-          howToFix: "write namespaces and names apart")
-      } else if !text.value.utf8.allSatisfy(isNameByte) {
-        reader.problems.report(
-          text.position, "\(Problem.quote(text.value)) in \(key) matches nothing",
-          why: "names have only a-z, 0-9, - and . in them", howToFix: "only * is special in a pattern",
-          severity: .warning)
-      }
-    }
-    return texts.isEmpty ? nil : GlobList(texts.map { GlobPattern($0.value) })
-  }
-
-  private static func isNameByte(_ byte: UInt8) -> Bool {
-    switch byte {
-    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"),
-      UInt8(ascii: "."), UInt8(ascii: "*"):
-      true
-    default: false
-    }
-  }
-
-  private static func refuseUnbuilt(_ reader: MappingReader) {
-    for word in notBuilt { reader.refuse(word) }
   }
 }
 

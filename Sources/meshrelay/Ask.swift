@@ -1,7 +1,7 @@
 // Arguments of the commands that ask a running relay over its admin address.
 
 import Admin
-import ArgumentParser
+public import ArgumentParser
 import Console
 
 struct Status: ParsableCommand {
@@ -19,17 +19,21 @@ struct Status: ParsableCommand {
 
 struct Dump: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Shows what an identity is served now, as a JSON array.")
+    abstract: "Shows what an identity is served now.")
 
   @OptionGroup var relay: AdminOption
   @Option(name: .customLong("as"), help: ArgumentHelp("The SPIFFE ID to look as.", valueName: "spiffe-id"))
   var identity: String
   @Option(name: .long, help: "Only this type: group/Kind.") var type: String?
+  @Option(name: [.customShort("o"), .customLong("output")], help: "json or yaml.") var output = OutputForm
+    .json
 
   func run() throws {
-    try finish(AskCommand(relay.admin, .dump(identity: identity, type: type)).run())
+    try finish(AskCommand(relay.admin, .dump(identity: identity, type: type)).run(as: output))
   }
 }
+
+extension OutputForm: ExpressibleByArgument {}
 
 struct Explain: ParsableCommand {
   static let configuration = CommandConfiguration(

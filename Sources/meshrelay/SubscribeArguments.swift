@@ -35,7 +35,7 @@ struct Subscribe: ParsableCommand {
 
 struct Policy: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Works on policy files.", subcommands: [Test.self])
+    abstract: "Works on policy files.", subcommands: [Test.self, Union.self])
 
   struct Test: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -45,5 +45,16 @@ struct Policy: ParsableCommand {
     @Argument(help: "Policy files or folders, judged together.") var files: [String]
 
     func run() throws { try finish(PolicyTestCommand(files: files).run()) }
+  }
+
+  struct Union: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Prints what the tier above must grant for the clusters of these policy files.",
+      discussion: "Exit code 1: the files have problems.")
+
+    @Argument(help: "Policy files or folders, read together.") var files: [String]
+    @Flag(name: .long, help: "Print it as JSON.") var json = false
+
+    func run() throws { try finish(PolicyUnionCommand(files: files, json: json).run()) }
   }
 }

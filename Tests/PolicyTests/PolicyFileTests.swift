@@ -88,7 +88,7 @@ struct PolicyFileTests {
     ),
     (
       "namespaces: [Foo]",
-      "p:5:23: warning: \"Foo\" in namespaces matches nothing, names have only a-z, 0-9, - and . in them, only * is special in a pattern"
+      "p:5:23: warning: \"Foo\" in namespaces matches nothing, names have only a-z, 0-9, - and . in them, only * and {cluster} are special in a pattern"
     ),
   ])
   func rule(_ rule: String, _ expected: String) {
@@ -100,10 +100,13 @@ struct PolicyFileTests {
     ("[]", "p:1:1: the document must be a mapping, not a list"),
     ("clusters: []", "p:1:11: clusters is an empty list, fill it or remove the key"),
     ("cluster: []", "p:1:1: unknown key \"cluster\", did you mean \"clusters\"?"),
-    ("roles: {}", "p:1:1: roles is not built into this version yet, remove it"),
+    ("roles: {}", "p:1:8: roles must be a list, not a mapping"),
     ("shadow: true", "p:1:1: shadow is not built into this version yet, remove it"),
     ("clusters: [{identities: [\"spiffe://td/a\"]}]", "p:1:12: the key \"name\" is missing in clusters"),
-    ("clusters: [{name: a}]", "p:1:12: the key \"identities\" is missing in clusters"),
+    (
+      "clusters: [{name: a}]",
+      "p:1:12: the key \"identities\" is missing in clusters, nobody would be this cluster, add identities, or use a role that has them"
+    ),
     (
       "clusters: [{name: a, identities: []}]",
       "p:1:34: clusters.identities is an empty list, fill it or remove the key"
