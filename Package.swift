@@ -101,8 +101,8 @@ let package = Package(
     room(
       "Downstream",
       [
-        "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS",
-        "Transport", "Trust", "XDS",
+        "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE", "Snapshots",
+        "TLS", "Transport", "Trust", "XDS", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
     room("Origins", ["CLinux", "Documents", "Manifests", "Primitives", "Ring", "Snapshots"]),
     room(

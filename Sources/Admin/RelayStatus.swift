@@ -26,6 +26,8 @@ public struct RelayStatus: Sendable, Equatable, Decodable {
   /// In order of preference, as configured.
   public var sources: [SourceStatus]
   public var clients: [ClientStatus]
+  /// Sinks that we dial, by address.
+  public var push: [SinkStatus]
   public var gates: [GateStatus]
   public var audit: AuditStatus
   /// The driver in use: `io_uring`, `epoll` or `simulated`.
@@ -36,8 +38,8 @@ public struct RelayStatus: Sendable, Equatable, Decodable {
   public init(
     node: String, version: String, readiness: Readiness, identity: IdentityStatus? = nil,
     config: ConfigStatus, policy: PolicyStatus, snapshot: SnapshotStatus? = nil,
-    sources: [SourceStatus] = [], clients: [ClientStatus] = [], gates: [GateStatus] = [],
-    audit: AuditStatus, io: String, ioReason: String? = nil
+    sources: [SourceStatus] = [], clients: [ClientStatus] = [], push: [SinkStatus] = [],
+    gates: [GateStatus] = [], audit: AuditStatus, io: String, ioReason: String? = nil
   ) {
     self.node = node
     self.version = version
@@ -49,6 +51,7 @@ public struct RelayStatus: Sendable, Equatable, Decodable {
     self.snapshot = snapshot
     self.sources = sources
     self.clients = clients
+    self.push = push
     self.gates = gates
     self.audit = audit
     self.io = io
@@ -267,6 +270,35 @@ public struct ClientStatus: Sendable, Equatable, Decodable {
     self.protocol = `protocol`
     self.connectedAt = connectedAt
     self.types = types
+  }
+}
+
+/// A classic MCP sink that we dial. While it is served it is one of `clients`, too.
+public struct SinkStatus: Sendable, Equatable, Decodable {
+  public enum State: String, Sendable, Decodable {
+    /// Not reached yet.
+    case connecting
+    case serving
+    /// It is who it should be, and policy grants it nothing.
+    case refused
+    /// It cannot be reached, is somebody else, or has ended its stream.
+    case failed
+  }
+
+  public var address: String
+  /// Who it must be, as configured.
+  public var spiffeID: String
+  public var state: State
+  public var since: Timestamp
+  /// Why it is not served; nil while it is.
+  public var lastError: String?
+
+  public init(address: String, spiffeID: String, state: State, since: Timestamp, lastError: String? = nil) {
+    self.address = address
+    self.spiffeID = spiffeID
+    self.state = state
+    self.since = since
+    self.lastError = lastError
   }
 }
 

@@ -27,6 +27,7 @@ extension RelayStatus {
       if let snapshot { snapshot.write(to: &writer) } else { writer.null() }
       writer.field("sources", array: { writer in for source in sources { source.write(to: &writer) } })
       writer.field("clients", array: { writer in for client in clients { client.write(to: &writer) } })
+      writer.field("push", array: { writer in for sink in push { sink.write(to: &writer) } })
       writer.field("gates", array: { writer in for gate in gates { gate.write(to: &writer) } })
       writer.key("audit")
       audit.write(to: &writer)
@@ -173,6 +174,18 @@ extension ClientStatus.Subscription {
       writer.field("acked", acked)
       writer.field("nacks", nacks)
       writer.field("lastNack", lastNack)
+    }
+  }
+}
+
+extension SinkStatus {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("address", address)
+      writer.field("spiffeID", spiffeID)
+      writer.field("state", state.rawValue)
+      writer.field("since", since)
+      writer.field("lastError", lastError)
     }
   }
 }

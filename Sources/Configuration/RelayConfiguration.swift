@@ -6,6 +6,7 @@
 public import Documents
 public import Policy
 public import Primitives
+import SPIFFE
 
 public struct RelayConfiguration: Sendable {
   /// The path it was read from.
@@ -19,6 +20,8 @@ public struct RelayConfiguration: Sendable {
   public let origin: String?
   /// At least one; each once.
   public let listen: [ListenSettings]
+  /// Sinks that we dial; addresses differ.
+  public let push: [PushSettings]
   public let tlsMinimum: TLSMinimum
   /// A file or a folder.
   public let policyPath: String
@@ -64,6 +67,7 @@ public struct RelayConfiguration: Sendable {
     BrakeSettings.check(reader)
     let node = reader.name("node", ofAtMost: 253)
     let origin = reader.name("origin", ofAtMost: 253)
+    let push = PushSettings.readAll(reader)
     let tls = reader.mapping("tls", TLSMinimum.read)
     let state = reader.path("state")
     let staleAfter = reader.mapping("staleAfter", StaleSettings.read)
@@ -76,8 +80,7 @@ public struct RelayConfiguration: Sendable {
     guard let identity, let sources, let listen, let policyPath else { return nil }
     return RelayConfiguration(
       file: reader.position.file, node: node, identity: identity, sources: sources, origin: origin,
-      listen: listen,
-      tlsMinimum: tls ?? .tls13, policyPath: policyPath, state: state,
+      listen: listen, push: push, tlsMinimum: tls ?? .tls13, policyPath: policyPath, state: state,
       staleAfter: staleAfter,
       admin: admin, audit: audit, publish: publish ?? PublishSettings(),
       history: history ?? HistorySettings(),
@@ -95,8 +98,20 @@ public struct RelayConfiguration: Sendable {
     ].filter(\.1).map(\.0)
   }
 
-  /// Rules that name a source this relay does not have: they match nothing.
+  /// Rules that name a source this relay does not have: they match nothing. Sinks that no cluster can have in it:
+  /// they are dialled in vain.
   public func problems(with rules: PolicyRules) -> [Problem] {
+    let granted = rules.clusters.flatMap(\.identities)
+    let unserved = push.filter { sink in !granted.contains { $0.overlaps(sink.spiffeID) } }.map { sink in
+      Problem(
+        sink.position, "no cluster of the policy has an identity like \(sink.spiffeID)",
+        why: "a sink is served what policy grants its identity, and refused otherwise",
+        howToFix: "add it to a cluster", severity: .warning)
+    }
+    return unserved + unknownSources(of: rules)
+  }
+
+  private func unknownSources(of rules: PolicyRules) -> [Problem] {
     let names = Set(sources.map(\.name))
     let unknown = rules.clusters.flatMap { $0.allow + $0.deny }.flatMap { rule in
       (rule.sources ?? []).filter { !names.contains($0) }.map { (rule.position, $0) }

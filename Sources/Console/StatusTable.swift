@@ -16,6 +16,7 @@ public func statusTable(_ status: RelayStatus, now: Timestamp) -> String {
   lines += rejections(status.sources)
   lines += section("GATES", gates(status.gates, now))
   lines += section("CLIENTS", clients(status.clients, now))
+  lines += section("PUSH", sinks(status.push, now))
   lines += nacks(status.clients)
   return lines.map(ForeignText.line).map { $0 + "\n" }.joined()
 }
@@ -111,6 +112,15 @@ private func clients(_ clients: [ClientStatus], _ now: Timestamp) -> TextTable {
     table.add(
       client.spiffeID, client.cluster, client.address, client.protocol, age(of: client.connectedAt, now),
       String(subscriptions.count), String(current), String(subscriptions.reduce(0) { $0 + $1.nacks }))
+  }
+  return table
+}
+
+private func sinks(_ sinks: [SinkStatus], _ now: Timestamp) -> TextTable {
+  var table = TextTable(header: ["ADDRESS", "MUST BE", "STATE", "SINCE", "LAST ERROR"])
+  for sink in sinks {
+    let state = sink.state == .serving ? sink.state.rawValue : sink.state.rawValue.uppercased()
+    table.add(sink.address, sink.spiffeID, state, age(of: sink.since, now), sink.lastError ?? "-")
   }
   return table
 }

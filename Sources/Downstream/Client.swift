@@ -3,6 +3,7 @@
 
 import GRPC
 import Gates
+import MCP
 import Metrics
 import Primitives
 import Ring
@@ -21,18 +22,23 @@ final class Client: TimerHandler {
   var servedClass: Int
   /// Nothing is served any more; the connection is on its way out.
   private(set) var isEnded = false
+  /// Set when it was we who dialled.
+  let sink: DialledSink?
   private var streams: [ClientStream] = []
+  private var watches: [HealthWatch] = []
   private unowned let serving: ServeLoop
   private var expiry = TimerID.none
 
   init(
-    _ connection: Connection, peer: Caller, grant: Generation.Grant, serving: ServeLoop
+    _ connection: Connection, peer: Caller, grant: Generation.Grant, serving: ServeLoop,
+    sink: DialledSink? = nil
   ) {
     self.connection = connection
     self.peer = peer
     self.grant = grant
     servedClass = grant.classIndex
     self.serving = serving
+    self.sink = sink
     connectedAt = serving.loop.wallClock
     watchExpiry()
   }
@@ -45,7 +51,56 @@ final class Client: TimerHandler {
     }
   }
 
-  func open(_ call: Call, dialect: Dialect) -> any CallHandler {
+  var streamDescriptions: [StreamDescription] { streams.map(\.description) }
+
+  /// Serves a call of this client.
+  func open(_ call: Call, _ method: ServiceMethod) -> any CallHandler {
+    switch method {
+    case .configuration(let dialect): openStream(call, dialect)
+    case .health(.watch): openWatch(call)
+    case .health(.check):
+      QueryCall(call, isUnary: true) { [serving] request throws(GRPCStatus) in
+        try HealthService.check(request, isReady: serving.isReady)
+      }
+    case .health(.list):
+      QueryCall(call, isUnary: true) { [serving] request throws(GRPCStatus) in
+        try HealthService.list(request, isReady: serving.isReady)
+      }
+    case .reflection: openReflection(call)
+    case .clientStatus(let method):
+      QueryCall(call, isUnary: method == .fetch) { [serving, peer] request, reply in
+        do throws(GRPCStatus) {
+          let query = try ClientStatusQuery(request)
+          serving.askForStreams(of: peer.id) { streams in
+            reply(
+              streams.map { .success(query.response($0)) }
+                ?? .failure(GRPCStatus(.unavailable, "this relay is too busy to answer: try again")))
+          }
+        } catch {
+          reply(.failure(error))
+        }
+      }
+    }
+  }
+
+  private func openReflection(_ call: Call) -> any CallHandler {
+    var stream = ReflectionStream()
+    return QueryCall(call, isUnary: false) { request throws(GRPCStatus) in try stream.answer(request) }
+  }
+
+  private func openWatch(_ call: Call) -> any CallHandler {
+    let watch = HealthWatch(call, client: self, isReady: serving.isReady)
+    watches.append(watch)
+    return watch
+  }
+
+  /// Serves a sink that we have dialled, on a call of ours.
+  func openSink(authority: String) {
+    let method = MCPMethod.resourceSink
+    _ = connection.open(path: method.path, authority: authority) { openStream($0, .classic(method)) }
+  }
+
+  private func openStream(_ call: Call, _ dialect: Dialect) -> any CallHandler {
     let stream = ClientStream(
       call, dialect: dialect, client: self, loop: serving.loop, limits: serving.limits)
     streams.append(stream)
@@ -57,6 +112,8 @@ final class Client: TimerHandler {
     guard !streams.isEmpty else { return }
     connection.batch { for stream in streams { stream.update(view, narrows: narrows) } }
   }
+
+  func update(isReady: Bool) { for watch in watches { watch.update(isReady: isReady) } }
 
   /// Some response has waited too long for its answer.
   var isLagging: Bool { streams.contains { $0.isLagging } }
@@ -73,7 +130,15 @@ final class Client: TimerHandler {
 
   // MARK: from its streams
 
-  func ended(_ stream: ClientStream) { streams.removeAll { $0 === stream } }
+  func ended(_ stream: ClientStream, _ status: GRPCStatus) {
+    streams.removeAll { $0 === stream }
+    sink?.streamEnded(status)
+  }
+
+  func ended(_ watch: HealthWatch) { watches.removeAll { $0 === watch } }
+
+  /// We end the stream of a sink that we have dialled.
+  func gaveUp(_ status: GRPCStatus) { sink?.streamEnds(status.message) }
 
   func couldNotWithdraw() {
     serving.refused(.policy)
@@ -88,7 +153,10 @@ final class Client: TimerHandler {
     serving.note(.brokeProtocol(peer.id, cluster: grant.cluster, message: message))
   }
 
-  func requested(_ dialect: Dialect) { serving.requested(dialect) }
+  func requested(_ dialect: Dialect) {
+    serving.requested(dialect)
+    sink?.answered()
+  }
 
   func delivering(_ response: StreamResponse, _ dialect: Dialect) { serving.delivering(response, dialect) }
 

@@ -47,6 +47,13 @@ final class ClientStream: CallHandler, TimerHandler {
     pushes = PushClock(now: loop.now)
     viewArrivedAt = loop.now
     call.accept()
+    // Says nothing but that we are here; no configuration leaves anywhere but in `pump`.
+    if let greeting = role.greeting { call.send(head: greeting) }
+  }
+
+  /// Everything it has told its client, for whoever asks.
+  var description: StreamDescription {
+    StreamDescription(nodeID: role.nodeID ?? "", dialect: dialect.name, subscriptions: role.details)
   }
 
   var subscriptions: [SubscriptionFacts] {
@@ -101,7 +108,7 @@ final class ClientStream: CallHandler, TimerHandler {
   func callEnded(_ call: Call, _ status: GRPCStatus) {
     loop.cancel(timer)
     withdrew()
-    client?.ended(self)
+    client?.ended(self, status)
   }
 
   func timerFired(_ id: TimerID, tag: Int) {
@@ -152,12 +159,26 @@ final class ClientStream: CallHandler, TimerHandler {
     withdrawal = nil
     guard call.isOpen else { return }
     client?.couldNotWithdraw()
-    call.cutShort(GRPCStatus(.unavailable, "what policy no longer grants could not be withdrawn in time"))
+    end(
+      GRPCStatus(.unavailable, "what policy no longer grants could not be withdrawn in time"), atOnce: true)
   }
 
   private func end(_ error: StreamFault) {
     client?.brokeProtocol(error.message)
-    call.finish(GRPCStatus(StatusCode(rawValue: error.code) ?? .unknown, error.message))
+    end(GRPCStatus(StatusCode(rawValue: error.code) ?? .unknown, error.message), atOnce: false)
+  }
+
+  /// `atOnce`: what is queued goes nowhere any more.
+  private func end(_ status: GRPCStatus, atOnce: Bool) {
+    if dialect.isDialled {
+      // A client has no status to give its server; the owner of the dial hears the reason.
+      client?.gaveUp(status)
+      call.cancel()
+    } else if atOnce {
+      call.cutShort(status)
+    } else {
+      call.finish(status)
+    }
   }
 
   private func rearm() {

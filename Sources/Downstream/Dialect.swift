@@ -10,6 +10,9 @@ enum Dialect: Equatable {
   /// The classic protocol. `resourceSink`: we have dialled the sink.
   case classic(MCPMethod)
 
+  /// The call is ours, its client a server.
+  var isDialled: Bool { self == .classic(.resourceSink) }
+
   /// `clients[].protocol` of status.
   var name: String {
     switch self {

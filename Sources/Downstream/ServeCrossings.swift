@@ -17,6 +17,10 @@ public final class ServeCrossings: Sendable {
   public let sourceTrustDomains = Published<Set<TrustDomain>>([])
   /// Nil while this host has no usable identity.
   public let credentials = Published<Credentials?>(nil)
+  /// Sinks to dial, each by one loop.
+  public let sinks = Published<[SinkAssignment]>([])
+  /// What `/readyz` says.
+  public let readiness = Published<Bool>(false)
   public let reports: Mailbox<ServeReport>
   public let census: Census
 
@@ -29,7 +33,11 @@ public final class ServeCrossings: Sendable {
 /// What a serve loop tells the control loop.
 public enum ServeReport: Sendable {
   /// Answer to `ServeCommand.reportClients`.
-  case clients(loop: Int, ticket: UInt64, [ClientFacts])
+  case clients(loop: Int, ticket: UInt64, [ClientFacts], sinks: [SinkFacts])
+  /// A client asks for the streams of its identity, on all loops. Answered by `ServeCommand.streams`.
+  case wantsStreams(loop: Int, ticket: UInt64, of: SPIFFEID)
+  /// Answer to `ServeCommand.describeStreams`.
+  case streams(loop: Int, ticket: UInt64, [StreamDescription])
   /// Answer to `ServeCommand.beat`.
   case alive(loop: Int)
   /// Something an operator may want to read about.
@@ -41,6 +49,10 @@ public enum ServeReport: Sendable {
 /// What the control loop asks of a serve loop.
 public enum ServeCommand: Sendable {
   case reportClients(ticket: UInt64)
+  /// Answer with `ServeReport.streams`: those of one identity on this loop.
+  case describeStreams(of: SPIFFEID, ticket: UInt64)
+  /// Answer to `ServeReport.wantsStreams`.
+  case streams(ticket: UInt64, [StreamDescription])
   /// Answer with `ServeReport.alive`.
   case beat
   /// Stop accepting, end what is open within the time.
@@ -77,6 +89,8 @@ public enum ServeNote: Sendable {
   case ended(SPIFFEID, cluster: String, reason: String)
   case rejected(SPIFFEID, cluster: String, typeURL: String, version: String, message: String)
   case brokeProtocol(SPIFFEID, cluster: String, message: String)
+  /// A sink that we dial is not served.
+  case sinkFailed(address: String, reason: String)
 }
 
 /// Counts clients over all loops, in all and per identity. Touched at connect and disconnect only.

@@ -22,10 +22,11 @@ public final class ServeLoop: ListenerOwner {
   public let limits: Limits
   private let kind: ListenerKind
   let memory = LoopMemory()
-  private let crossings: ServeCrossings
+  let resolver: Resolver
+  let crossings: ServeCrossings
   private let metrics: MetricShard
-  private let trust: ServerTrust
-  private var generator: SeededGenerator
+  let trust: ServerTrust
+  var generator: SeededGenerator
   private var listeners: [Listener] = []
   /// Between accept and a verified peer.
   private var strangers = Roster<Connection>()
@@ -33,21 +34,29 @@ public final class ServeLoop: ListenerOwner {
   /// Verified, but granted nothing.
   private var refusals = Roster<RefusedPeer>()
   private var holds = 0
-  private var generation: Generation?
+  private(set) var generation: Generation?
+  /// What `/readyz` says.
+  private(set) var isReady = false
+  var sinks: [DialledSink] = []
+  /// Questions to all loops that wait for their answers.
+  var streamQuestions: [UInt64: ([StreamDescription]?) -> Void] = [:]
+  var nextStreamTicket: UInt64 = 0
   /// Trust domains of upstreams, which may connect although policy does not name them.
   private var sourceTrustDomains: Set<TrustDomain> = []
   /// Clients that were late with an answer at the last beat.
   private var lagging = 0
-  private var draining = false
+  private(set) var draining = false
 
+  /// `resolver`: the worker that looks up the names of sinks.
   public init(
     index: Int, loop: EventLoop, limits: Limits, minimumTLS: TLSVersion, kind: ListenerKind = .mutualTLS,
-    crossings: ServeCrossings, metrics: MetricShard, seed: UInt64
+    resolver: any Worker, crossings: ServeCrossings, metrics: MetricShard, seed: UInt64
   ) {
     self.index = index
     self.loop = loop
     self.limits = limits
     self.kind = kind
+    self.resolver = Resolver(worker: resolver, limits: limits, wake: loop.waker)
     self.crossings = crossings
     self.metrics = metrics
     generator = SeededGenerator(seed: seed)
@@ -83,7 +92,8 @@ public final class ServeLoop: ListenerOwner {
   public func connectionVerified(_ connection: Connection) {
     strangers.remove(connection)
     if case .loopback(let grant, let host) = kind {
-      return enter(connection, .local(trust.credentials?.svid.id ?? host), grant)
+      enter(connection, .local(trust.credentials?.svid.id ?? host), grant)
+      return
     }
     metrics.add(to: .handshakes(.ok))
     do throws(VerificationFailure) {
@@ -110,18 +120,25 @@ public final class ServeLoop: ListenerOwner {
     }
   }
 
-  private func enter(_ connection: Connection, _ peer: Caller, _ grant: Generation.Grant) {
+  /// Nil: there are too many clients, and the connection is closed.
+  @discardableResult
+  func enter(
+    _ connection: Connection, _ peer: Caller, _ grant: Generation.Grant, sink: DialledSink? = nil
+  ) -> Client? {
     guard crossings.census.enter(peer.id) else {
       refused(.limit)
       note(.refused(peer.id, address: connection.peer.description, reason: "too many clients"))
-      return connection.close(.closedHere(GRPCStatus(.resourceExhausted, "too many clients")))
+      connection.close(.closedHere(GRPCStatus(.resourceExhausted, "too many clients")))
+      return nil
     }
-    clients.insert(Client(connection, peer: peer, grant: grant, serving: self), for: connection)
+    let client = Client(connection, peer: peer, grant: grant, serving: self, sink: sink)
+    clients.insert(client, for: connection)
     metrics.change(.clients, by: 1)
     note(.connected(peer.id, cluster: grant.cluster, address: connection.peer.description))
+    return client
   }
 
-  private func decision(for id: SPIFFEID) -> Generation.Decision {
+  func decision(for id: SPIFFEID) -> Generation.Decision {
     generation?.decision(for: id) ?? .refused(.noCluster)
   }
 
@@ -136,9 +153,7 @@ public final class ServeLoop: ListenerOwner {
     guard let client = clients[connection],
       let method = ServiceTable.method(at: head.path)
     else { return nil }
-    switch method {
-    case .configuration(let dialect): return client.open(call, dialect: dialect)
-    }
+    return client.open(call, method)
   }
 
   /// The newest view of a grant; nil before the first generation.
@@ -187,6 +202,7 @@ public final class ServeLoop: ListenerOwner {
   public func pickUp() {
     loop.preconditionOnLoop()
     var mustJudge = false
+    let credentialsBefore = trust.credentials?.generation
     if let credentials = crossings.credentials.value { mustJudge = trust.adopt(credentials) }
     let previous = generation
     if let published = crossings.generation.value, published.number != generation?.number {
@@ -197,6 +213,17 @@ public final class ServeLoop: ListenerOwner {
     // Before anything new is served: who has lost its right gets nothing more.
     if mustJudge { judgeTrust() }
     if previous?.number != generation?.number { serveNewViews(since: previous) }
+    adoptReadiness(crossings.readiness.value)
+    resolver.deliver()
+    adoptSinks(
+      somethingChanged: credentialsBefore != trust.credentials?.generation
+        || previous?.rules.hash != generation?.rules.hash)
+  }
+
+  private func adoptReadiness(_ ready: Bool) {
+    guard ready != isReady else { return }
+    isReady = ready
+    for client in clients.values { client.update(isReady: ready) }
   }
 
   /// Policy and sources say whose members pass the handshake. True when some no longer do.
@@ -247,7 +274,7 @@ public final class ServeLoop: ListenerOwner {
     guard case .mutualTLS = kind else { return }
     for client in clients.values where !client.isEnded {
       do throws(VerificationFailure) {
-        _ = try trust.verify(client.connection.peerChain)
+        _ = try trust.verify(client.connection.peerChain, dialledAs: client.sink?.plan.peer)
       } catch {
         refused(.bundleRemoved)
         client.end(.unauthenticated, error.what)
@@ -259,7 +286,12 @@ public final class ServeLoop: ListenerOwner {
     switch command {
     case .reportClients(let ticket):
       let facts = clients.values.flatMap { $0.facts }
-      crossings.reports.push(.clients(loop: index, ticket: ticket, facts))
+      crossings.reports.push(.clients(loop: index, ticket: ticket, facts, sinks: sinks.map(\.facts)))
+    case .describeStreams(let id, let ticket):
+      let streams = clients.values.filter { $0.peer.id == id }.flatMap(\.streamDescriptions)
+      crossings.reports.push(.streams(loop: index, ticket: ticket, streams))
+    case .streams(let ticket, let streams):
+      streamQuestions.removeValue(forKey: ticket)?(streams)
     case .beat:
       metrics.setBusy(fraction: loop.busyFraction)
       countLagging()
@@ -288,6 +320,9 @@ public final class ServeLoop: ListenerOwner {
     guard !draining else { return }
     draining = true
     for listener in listeners { listener.stop() }
+    adoptReadiness(false)
+    for sink in sinks { sink.stop() }
+    sinks = []
     let status = GRPCStatus(.unavailable, "this relay is shutting down")
     for connection in strangers.values { connection.close(.closedHere(status)) }
     for refusal in refusals.values { refusal.connection.close(.closedHere(status)) }
@@ -322,7 +357,7 @@ public final class ServeLoop: ListenerOwner {
 }
 
 extension Generation.Refusal {
-  fileprivate var metric: RefusalReason {
+  var metric: RefusalReason {
     switch self {
     case .noCluster: .noCluster
     case .blocked: .blocked
@@ -330,7 +365,7 @@ extension Generation.Refusal {
   }
 
   /// What the client is told.
-  fileprivate var explanation: String {
+  var explanation: String {
     switch self {
     case .noCluster: "no cluster of the policy has this identity"
     case .blocked: "this identity is blocked"

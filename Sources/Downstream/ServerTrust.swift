@@ -67,9 +67,25 @@ final class ServerTrust {
     return found.remove(at: index).peer
   }
 
-  /// The verified peer behind a chain as of now.
-  func verify(_ chain: [Certificate]) throws(VerificationFailure) -> VerifiedPeer {
-    try verifyPeer(chain: chain, bundles: bundles, at: loop.wallClock, role: .client)
+  /// The verified peer behind a chain as of now. `pattern`: of a server that we have dialled, who it must be.
+  func verify(
+    _ chain: [Certificate], dialledAs pattern: SPIFFEPattern? = nil
+  ) throws(VerificationFailure) -> VerifiedPeer {
+    guard let pattern else {
+      return try verifyPeer(chain: chain, bundles: bundles, at: loop.wallClock, role: .client)
+    }
+    return try verifyPeer(chain: chain, bundles: bundles, at: loop.wallClock, role: .server)
+      .authorized(as: pattern)
+  }
+
+  /// The client side of mutual TLS, with our newest SVID; nil while there is none.
+  func contextToDial(
+    _ verifier: @escaping ([Certificate]) -> TLSVerdict
+  ) throws(TLSError) -> TLSContext? {
+    guard let credentials else { return nil }
+    return try TLSContext(
+      role: .client, chain: credentials.svid.chain, key: credentials.svid.key, minimum: minimum,
+      verifier: verifier)
   }
 
   private func judge(_ chain: [Certificate]) -> TLSVerdict {

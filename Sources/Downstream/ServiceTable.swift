@@ -3,12 +3,26 @@
 import MCP
 import XDS
 
-enum ServiceMethod {
+enum ServiceMethod: Equatable {
   /// A stream of configuration.
   case configuration(Dialect)
+  case health(HealthMethod)
+  case reflection
+  case clientStatus(ClientStatusMethod)
 }
 
 enum ServiceTable {
+  /// Full names of the services, sorted.
+  static let services = [
+    "envoy.service.discovery.v3.AggregatedDiscoveryService",
+    "envoy.service.status.v3.ClientStatusDiscoveryService",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+    "istio.mcp.v1alpha1.AggregatedMeshConfigService",
+    "istio.mcp.v1alpha1.ResourceSource",
+  ]
+
   static func method(at path: String) -> ServiceMethod? {
     switch path {
     case ADSDialect.stateOfTheWorld.path: return .configuration(.ads(.stateOfTheWorld))
@@ -17,8 +31,12 @@ enum ServiceTable {
     }
     switch MCPMethod(path: path) {
     // Whoever dials that one is a source; ours are configured, and dialled.
-    case .resourceSink, nil: return nil
+    case .resourceSink: return nil
     case let method?: return .configuration(.classic(method))
+    case nil: break
     }
+    if let method = HealthMethod(rawValue: path) { return .health(method) }
+    if let method = ClientStatusMethod(rawValue: path) { return .clientStatus(method) }
+    return ReflectionStream.paths.contains(path) ? .reflection : nil
   }
 }

@@ -99,6 +99,22 @@ enum SourceRole {
     }
   }
 
+  /// All subscriptions with every resource they hold.
+  var details: [SubscriptionDetail] {
+    switch self {
+    case .ads(let server): server.details
+    case .classic(let source): source.details
+    }
+  }
+
+  /// The client's own name for itself, if it gave one: a label, never proof.
+  var nodeID: String? {
+    switch self {
+    case .ads(let server): server.nodeID
+    case .classic(let source): source.nodeID
+    }
+  }
+
   /// Some response has waited too long for its answer.
   func isLagging(now: Instant) -> Bool {
     switch self {

@@ -39,6 +39,14 @@ struct CollectionSubscription {
     pacing = ResendPacing(limits: limits)
   }
 
+  var detail: SubscriptionDetail {
+    let held = held ?? .empty
+    let isSetRefused = refusedSets.contains(held.version)
+    return SubscriptionDetail(typeURL: collection.name, deliveries, held: held, confirmed: confirmed) {
+      isSetRefused || refused.contains($0)
+    }
+  }
+
   /// `isFirst`: of this collection on this stream.
   mutating func receive(
     _ request: SinkRequest, isFirst: Bool, limits: Limits

@@ -92,6 +92,9 @@ public struct MCPSource {
     agenda.indices.map { SubscriptionStatus(typeURL: agenda.name($0), subscriptions[$0].deliveries) }
   }
 
+  /// All subscriptions with every resource they hold. Costs as much as they hold.
+  public var details: [SubscriptionDetail] { subscriptions.map(\.detail) }
+
   /// Some message has waited for its answer for longer than `limits.acknowledgement`.
   public func isLagging(now: Instant) -> Bool {
     subscriptions.contains { $0.deliveries.isOverdue(now: now, limits: limits) }

@@ -3,6 +3,7 @@
 // JSON writes 64-bit ones; durations and enums have forms of their own.
 
 import Documents
+import Primitives
 
 extension SpecEncoder {
   mutating func scalar(_ value: ManifestValue, as type: ScalarType, in place: String) -> ScalarValue? {

@@ -86,7 +86,8 @@ public final class RelayProcess {
     }
     let crossings = ServeCrossings(limits: plan.tier.limits, wakeControl: loop.waker)
     let shards = (0..<plan.loops).map { _ in MetricShard() }
-    let threads = try ServeThreads(plan, io: io, crossings: crossings, shards: shards)
+    let threads = try ServeThreads(
+      plan, io: io, crossings: crossings, shards: shards, resolver: crew.workers.resolver)
     let control = ControlLoop(
       plan: plan.tier, rules: plan.rules, files: plan.files, loop: loop, workers: crew.workers,
       crossings: crossings, serving: threads.handles, instance: UUID().uuidString.lowercased(),

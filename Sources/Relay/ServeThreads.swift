@@ -20,7 +20,8 @@ final class ServeThreads {
 
   /// Binds every listener, starts the threads and returns when all of them accept.
   init(
-    _ process: ProcessPlan, io: DriverKind?, crossings: ServeCrossings, shards: [MetricShard]
+    _ process: ProcessPlan, io: DriverKind?, crossings: ServeCrossings, shards: [MetricShard],
+    resolver: any Worker
   ) throws(RelayError) {
     let sockets = try ListeningSockets(process.listen)
     addresses = sockets.addresses
@@ -31,7 +32,7 @@ final class ServeThreads {
       let end = DispatchSemaphore(value: 0)
       let plan = Plan(
         index: index, io: io, tier: process.tier, crossings: crossings, shard: shards[index],
-        descriptors: sockets.copies())
+        descriptors: sockets.copies(), resolver: resolver)
       Thread.start(named: "serve-\(index)") {
         ServeThreads.live(plan, birth)
         end.signal()
@@ -61,6 +62,7 @@ final class ServeThreads {
     let crossings: ServeCrossings
     let shard: MetricShard
     let descriptors: [Int32]
+    let resolver: any Worker
   }
 
   private static func live(_ plan: Plan, _ birth: Birth) {
@@ -68,7 +70,7 @@ final class ServeThreads {
       let loop = EventLoop(driver: try makeDriver(plan.io))
       let serving = ServeLoop(
         index: plan.index, loop: loop, limits: plan.tier.limits, minimumTLS: plan.tier.minimumTLS,
-        kind: plan.tier.listeners, crossings: plan.crossings, metrics: plan.shard,
+        kind: plan.tier.listeners, resolver: plan.resolver, crossings: plan.crossings, metrics: plan.shard,
         seed: UInt64.random(in: .min ... .max))
       for descriptor in plan.descriptors { try serving.listen(descriptor: descriptor) }
       let commands = Mailbox<ServeCommand>(capacity: plan.tier.limits.workerMailbox, wake: loop.waker)

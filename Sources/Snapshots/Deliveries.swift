@@ -60,7 +60,23 @@ public struct Deliveries: Sendable {
   /// Bytes kept of a client's reason.
   private static let reasonBytesMax = 1024
 
+  /// What the client said of the last response it answered.
+  private var lastAnswer: Standing?
+
   public init() {}
+
+  /// Of the last response; nil before the first.
+  public var standing: Standing? {
+    guard sent != nil else { return nil }
+    return waiting.isEmpty ? lastAnswer : .unanswered
+  }
+
+  /// The contents that wait for an answer, in the form in which one can be looked up.
+  var unanswered: Refusals {
+    var contents = Refusals()
+    for response in waiting { _ = contents.insert(response.content, limit: .max) }
+    return contents
+  }
 
   /// Something has been sent on this stream.
   public var hasSent: Bool { sent != nil }
@@ -81,9 +97,11 @@ public struct Deliveries: Sendable {
     waiting.removeSubrange(...index)
     guard let fault else {
       acknowledged = answered.version
+      lastAnswer = .acknowledged
       return .acknowledged(answered)
     }
     refusals += 1
+    lastAnswer = .refused
     lastRefusal = Deliveries.cut(fault.message)
     return .refused(answered)
   }

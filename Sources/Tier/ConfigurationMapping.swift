@@ -2,6 +2,7 @@
 
 public import Configuration
 public import Documents
+import Downstream
 import Identity
 import Policy
 import Ring
@@ -34,6 +35,9 @@ extension TierPlan {
       node: node, origin: configuration.origin ?? node,
       identity: try IdentityPlan(configuration.identity, host: host, file: configuration.file),
       sources: configuration.sources.map(SourcePlan.init))
+    sinks = configuration.push.map {
+      SinkPlan(endpoint: Endpoint(host: $0.address.host, port: $0.address.port), peer: $0.spiffeID)
+    }
     quiet = configuration.publish.quiet
     quietMost = configuration.publish.max
     minimumTLS = configuration.tlsMinimum == .tls12 ? .tls12 : .tls13

@@ -136,6 +136,7 @@ public final class ControlLoop: TimerHandler {
   private var jobs: [PublishJob] = []
   private var publishing = false
   private var questions: [UInt64: PendingQuestion] = [:]
+  private var streamQuestions = StreamQuestions()
   /// Above every `ControlTimer`.
   private var nextTicket: UInt64 = 16
   /// Set once the serve loops were told to drain; called when the last has.
@@ -146,7 +147,8 @@ public final class ControlLoop: TimerHandler {
   struct PendingQuestion {
     var missing: Set<Int>
     var clients: [ClientFacts] = []
-    let answer: ([ClientFacts]) -> Void
+    var sinks: [SinkFacts] = []
+    let answer: ([ClientFacts], [SinkFacts]) -> Void
     let deadline: TimerID
   }
 
@@ -201,6 +203,7 @@ public final class ControlLoop: TimerHandler {
     sources.deliver = { [weak self] updates in self?.received(updates) }
     // Nothing is complete yet, but identities are already placed: who is refused need not wait.
     enqueue(.rules(rules))
+    assignSinks()
     identity.start()
     if persistence?.restore(now: loop.wallClock) != true { sources.begin(plan, restored: nil) }
     persistence?.keep(files.texts, now: loop.wallClock)
@@ -222,6 +225,7 @@ public final class ControlLoop: TimerHandler {
     for outcome in outcomes.drain() { publishedOne(outcome) }
     for question in asked.drain() { answer(question.request, question.reply) }
     for report in crossings.reports.drain() { heard(report) }
+    tellReadiness()
   }
 
   /// Stops sources and drains the serve loops; `then` is called when the last client is gone, or at
@@ -376,6 +380,8 @@ public final class ControlLoop: TimerHandler {
 
   /// Asks every serve loop for a sign of life; call about once a second.
   public func beat() {
+    tellReadiness()
+    for answer in streamQuestions.overdue(now: loop.now) { tell(answer) }
     ownShard.setBusy(fraction: loop.busyFraction)
     if isTooStale != alarmed {
       alarmed = isTooStale
@@ -431,6 +437,7 @@ public final class ControlLoop: TimerHandler {
     plan = next
     crossings.sourceTrustDomains.publish(next.upstreamTrustDomains)
     for handle in serving { handle.wake() }
+    assignSinks()
     if previous.identity != next.identity { identity.follow(next.identity) }
     if sourcesChanged {
       enqueue(.sources(SourceSet.mergeSources(next), SourceSet.truth(next)))
@@ -455,10 +462,20 @@ public final class ControlLoop: TimerHandler {
 
   private func heard(_ message: ServeReport) {
     switch message {
-    case .clients(let index, let ticket, let facts):
+    case .clients(let index, let ticket, let facts, let sinks):
       questions[ticket]?.clients += facts
+      questions[ticket]?.sinks += sinks
       questions[ticket]?.missing.remove(index)
       if questions[ticket]?.missing.isEmpty == true { settle(ticket) }
+    case .wantsStreams(let index, let ticket, let id):
+      let ticket = streamQuestions.ask(for: index, ticket: ticket, loops: serving.count, now: loop.now)
+      for handle in serving {
+        // A loop whose mailbox is full answers nothing: then the others' answer is all there is.
+        handle.commands.push(.describeStreams(of: id, ticket: ticket))
+        handle.wake()
+      }
+    case .streams(_, let ticket, let streams):
+      if let answer = streamQuestions.received(ticket, streams) { tell(answer) }
     case .alive(let index):
       if answeredAt.indices.contains(index) { answeredAt[index] = loop.now }
     case .noted(let note):
@@ -469,8 +486,14 @@ public final class ControlLoop: TimerHandler {
     }
   }
 
+  private func tell(_ answer: StreamQuestions.Answer) {
+    guard serving.indices.contains(answer.loop) else { return }
+    serving[answer.loop].commands.push(.streams(ticket: answer.ticket, answer.streams))
+    serving[answer.loop].wake()
+  }
+
   /// Asks every serve loop for its clients; answers with what has come after a second at the latest.
-  func askForClients(_ answer: @escaping ([ClientFacts]) -> Void) {
+  func askForClients(_ answer: @escaping ([ClientFacts], [SinkFacts]) -> Void) {
     let ticket = nextTicket
     nextTicket += 1
     let deadline = loop.schedule(
@@ -487,7 +510,7 @@ public final class ControlLoop: TimerHandler {
   private func settle(_ ticket: UInt64) {
     guard let question = questions.removeValue(forKey: ticket) else { return }
     loop.cancel(question.deadline)
-    question.answer(question.clients)
+    question.answer(question.clients, question.sinks)
   }
 
   public func timerFired(_ id: TimerID, tag: Int) {

@@ -38,6 +38,8 @@ extension TierEvent {
       self.init(
         .warning, "client broke the protocol",
         [.init("spiffe_id", id.description), .init("cluster", cluster), .init("reason", message)])
+    case .sinkFailed(let address, let reason):
+      self.init(.warning, "sink not served", [.init("address", address), .init("reason", reason)])
     }
   }
 }

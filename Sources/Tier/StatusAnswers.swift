@@ -10,6 +10,7 @@ import Primitives
 import Ring
 import SPIFFE
 import Snapshots
+import Transport
 import Trust
 
 extension ControlLoop {
@@ -20,9 +21,9 @@ extension ControlLoop {
     case .readyz: reply(.readiness(readiness))
     case .metrics: reply(.metrics(exposition))
     case .status:
-      askForClients { [weak self] clients in
+      askForClients { [weak self] clients, sinks in
         guard let self else { return }
-        reply(.json(status(of: clients).json))
+        reply(.json(status(of: clients, sinks).json))
       }
     case .dump(let identity, let type): reply(dump(as: identity, type: type))
     case .explain(let identity, let type, let name): reply(explain(as: identity, type: type, name: name))
@@ -63,13 +64,14 @@ extension ControlLoop {
 }
 
 extension ControlLoop {
-  func status(of clients: [ClientFacts]) -> RelayStatus {
+  func status(of clients: [ClientFacts], _ sinks: [SinkFacts]) -> RelayStatus {
     RelayStatus(
       node: me.node, version: version, readiness: readiness, identity: identityStatus,
       config: configStatus, policy: policyStatus, snapshot: snapshotStatus,
       sources: sources.entries.map(\.status),
       clients: clients.map(ClientStatus.init).sorted { ($0.cluster, $0.address) < ($1.cluster, $1.address) },
-      audit: AuditStatus(state: .off), io: loop.kind.rawValue,
+      push: sinks.map(SinkStatus.init).sorted { $0.address < $1.address }, audit: AuditStatus(state: .off),
+      io: loop.kind.rawValue,
       ioReason: loop.fallbackReason?.description)
   }
 
@@ -156,6 +158,15 @@ extension ClientStatus {
               lastNack: subscription.lastRejection)
           )
         }, uniquingKeysWith: { first, _ in first }))
+  }
+}
+
+extension SinkStatus {
+  init(_ facts: SinkFacts) {
+    self.init(
+      address: facts.plan.endpoint.description, spiffeID: facts.plan.peer.description,
+      state: State(rawValue: facts.state.rawValue) ?? .failed, since: facts.since,
+      lastError: facts.lastError)
   }
 }
 

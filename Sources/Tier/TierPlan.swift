@@ -40,6 +40,8 @@ public struct TierPlan: Sendable {
   public var identity: IdentityPlan
   /// In order of preference; names differ.
   public var sources: [SourcePlan]
+  /// Sinks that we dial.
+  public var sinks: [SinkPlan] = []
   /// Debounce of directories.
   public var quiet: Duration = .milliseconds(100)
   public var quietMost: Duration = .seconds(1)

@@ -39,13 +39,10 @@ public final class Call {
   private var finished: GRPCStatus?
   private var isOver = false
 
-  /// A call of ours.
-  init(
-    to stream: StreamID, on connection: Connection, messageBytes: Int, handler: any CallHandler
-  ) {
+  /// A call of ours; its handler is set by `serve`.
+  init(to stream: StreamID, on connection: Connection, messageBytes: Int) {
     self.stream = stream
     self.connection = connection
-    self.handler = handler
     side = .client(ClientCallState(maximumMessageBytes: messageBytes))
   }
 

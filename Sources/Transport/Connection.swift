@@ -315,14 +315,22 @@ public final class Connection: SocketHandler, TimerHandler {
   public func open(path: String, authority: String, metadata: HeaderList = [], _ handler: any CallHandler)
     -> Call?
   {
+    open(path: path, authority: authority, metadata: metadata) { _ in handler }
+  }
+
+  /// The same for a handler that is made for its call.
+  public func open(
+    path: String, authority: String, metadata: HeaderList = [], handledBy make: (Call) -> any CallHandler
+  ) -> Call? {
     guard phase == .streaming, let session else { return nil }
     let headers = RequestHeaders.call(path: path, authority: authority, metadata: metadata)
     var opened: Call?
     nested {
       do throws(HTTP2Error) {
         let stream = try session.request(headers)
-        let call = Call(to: stream, on: self, messageBytes: messageBytes, handler: handler)
+        let call = Call(to: stream, on: self, messageBytes: messageBytes)
         calls[stream] = call
+        call.serve(make(call))
         opened = call
       } catch {
         close(.http2(error))
@@ -439,7 +447,8 @@ public final class Connection: SocketHandler, TimerHandler {
 
   /// Stops taking calls; open ones end with `status` when they have not ended by themselves in time.
   public func drain(_ status: GRPCStatus, within time: Duration) {
-    guard phase == .streaming, let session else { return close(.closedHere(status)) }
+    // What we have dialled has calls of ours alone: nobody else has anything to end.
+    guard role == .server, phase == .streaming, let session else { return close(.closedHere(status)) }
     phase = .draining
     end = .closedHere(status)
     nested { session.shutdownNotice() }
@@ -449,7 +458,7 @@ public final class Connection: SocketHandler, TimerHandler {
   /// Ends every open call with `status` at once, then the connection: what is queued and not yet on its
   /// way is dropped, and a peer that reads nothing for a second is cut off.
   public func finish(_ status: GRPCStatus) {
-    guard phase == .streaming || phase == .draining, let session else {
+    guard role == .server, phase == .streaming || phase == .draining, let session else {
       return close(.closedHere(status))
     }
     phase = .draining

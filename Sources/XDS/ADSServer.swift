@@ -112,6 +112,11 @@ public struct ADSServer {
     }
   }
 
+  /// All subscriptions with every resource they hold. Costs as much as they hold.
+  public var details: [SubscriptionDetail] {
+    agenda.indices.map { dialect == .delta ? deltas[$0].detail : worlds[$0].detail }
+  }
+
   /// Some response has waited for its answer for longer than `limits.acknowledgement`. Bare kinds do not
   /// count: istiod never answers them.
   public func isLagging(now: Instant) -> Bool {

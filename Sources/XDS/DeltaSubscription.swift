@@ -32,6 +32,10 @@ struct DeltaSubscription {
     pacing = ResendPacing(limits: limits)
   }
 
+  var detail: SubscriptionDetail {
+    SubscriptionDetail(typeURL: typeURL, deliveries, held: held) { refused.contains($0) }
+  }
+
   /// `isFirst`: of this type on this stream.
   mutating func receive(
     _ request: DeltaDiscoveryRequest, isFirst: Bool, limits: Limits

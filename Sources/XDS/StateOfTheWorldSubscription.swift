@@ -37,6 +37,13 @@ struct StateOfTheWorldSubscription {
     pacing = ResendPacing(limits: limits)
   }
 
+  var detail: SubscriptionDetail {
+    let held = held ?? .empty
+    let isRefused = refused.contains(held.version)
+    return SubscriptionDetail(typeURL: typeURL, deliveries, held: held, confirmed: confirmed) { _ in isRefused
+    }
+  }
+
   private var isBare: Bool { url.flatMap { Kinds[$0.type]?.isBare } ?? false }
 
   mutating func receive(_ request: DiscoveryRequest, limits: Limits) throws(ADSError) -> RequestOutcome {

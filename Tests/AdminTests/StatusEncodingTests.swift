@@ -37,6 +37,11 @@ struct StatusEncodingTests {
           "a/v1/A": ClientStatus.Subscription(sent: "v2", acked: "v1", nacks: 1, lastNack: "no"),
         ])
     ],
+    push: [
+      SinkStatus(
+        address: "pilot.old:9901", spiffeID: "spiffe://example.org/pilot", state: .refused, since: time,
+        lastError: "no cluster")
+    ],
     gates: [GateStatus(kind: .rolledBack, cluster: nil, version: "00fe", since: time, reason: "asked")],
     audit: AuditStatus(state: .failing, head: "beef", error: "no space"), io: "io_uring")
 
@@ -61,6 +66,8 @@ struct StatusEncodingTests {
         + #""clients":[{"spiffeID":"spiffe://example.org/a","cluster":"a","address":"10.0.0.1:5","protocol":"delta","#
         + #""connectedAt":\#(time),"types":{"a/v1/A":{"sent":"v2","acked":"v1","nacks":1,"lastNack":"no"},"#
         + #""z/v1/Z":{"sent":null,"acked":null,"nacks":0,"lastNack":null}}}],"#
+        + #""push":[{"address":"pilot.old:9901","spiffeID":"spiffe://example.org/pilot","state":"refused","#
+        + #""since":\#(time),"lastError":"no cluster"}],"#
         + #""gates":[{"kind":"rolledBack","cluster":null,"version":"00fe","since":\#(time),"reason":"asked"}],"#
         + #""audit":{"state":"failing","head":"beef","error":"no space"},"io":"io_uring","ioReason":null}"#)
   }
@@ -69,7 +76,7 @@ struct StatusEncodingTests {
     let text = String(decoding: Self.empty.json, as: UTF8.self)
     #expect(text.contains(#""identity":null"#))
     #expect(text.contains(#""snapshot":null"#))
-    #expect(text.contains(#""sources":[],"clients":[],"gates":[]"#))
+    #expect(text.contains(#""sources":[],"clients":[],"push":[],"gates":[]"#))
     #expect(text.contains(#""ready":true,"reasons":[]"#))
   }
 

@@ -205,7 +205,15 @@ struct ConfigurationProblemTests {
       "c:5:10: limits.resourceBytes is more than limits.messageBytes, raise messageBytes or lower resourceBytes"
     ),
     ("limits: {drain: 5}", "c:5:17: limits.drain is \"5\", it must be a duration like 100ms, 1m30s or 30d"),
-    ("push: []", "c:5:1: push is not built into this version yet, remove it"),
+    (
+      "push: [{address: \"pilot.old:9901\", spiffeID: nobody}]",
+      "c:5:46: push.spiffeID is \"nobody\", which is no SPIFFE ID or pattern, The text does not begin with spiffe://, Write it as spiffe://trust-domain/path"
+    ),
+    ("push: [{spiffeID: \"spiffe://example.org/pilot\"}]", "c:5:8: the key \"address\" is missing in push"),
+    (
+      "push: [{address: \"a:1\", spiffeID: \"spiffe://t/a\"}, {address: \"a:1\", spiffeID: \"spiffe://t/b\"}]",
+      "c:5:52: a:1 is pushed to twice, remove one of them"
+    ),
     ("nod: x", "c:5:1: unknown key \"nod\", did you mean \"node\"?"),
     (
       "password: secret",

@@ -157,7 +157,7 @@ struct RelayConfigurationTests {
       origin: mesh-prod
       listen:
         - address: "0.0.0.0:15010"
-      push: [{ address: "pilot.old:9901", spiffeID: "…" }]
+      push: [{ address: "pilot.old:9901", spiffeID: spiffe://example.org/pilot }]
       tls: { minimum: "1.3" }
       policy: policy.yaml
       state: /var/lib/meshrelay
@@ -180,10 +180,31 @@ struct RelayConfigurationTests {
         "c:17:97: sources.upstream.ca is not built into this version yet, remove it",
         "c:21:5: sources.git is not built into this version yet, remove it",
         "c:23:5: sources.etcd is not built into this version yet, remove it",
-        "c:27:1: push is not built into this version yet, remove it",
         "c:33:1: audit is not built into this version yet, remove it",
         "c:35:8: the brake is not built into this version yet, remove it, or write removes: 100%",
         "c:36:1: history is not built into this version yet, remove it",
+      ])
+  }
+
+  @Test func sinksToDialAreReadAndHeldAgainstThePolicy() throws {
+    let (found, problems) = read(
+      minimal(
+        """
+        push:
+          - {address: "pilot.old:9901", spiffeID: spiffe://example.org/pilot}
+          - {address: "10.0.0.9:9901", spiffeID: "spiffe://partner.org/*"}
+        """), file: "c")
+    #expect(problems == [])
+    let configuration = try #require(found)
+    #expect(
+      configuration.push.map { "\($0.address) \($0.spiffeID)" } == [
+        "pilot.old:9901 spiffe://example.org/pilot", "10.0.0.9:9901 spiffe://partner.org/*",
+      ])
+    let policy = "clusters: [{name: old, identities: [\"spiffe://example.org/*\"], allow: [{}]}]"
+    let rules = try #require(PolicyRules.parse(policy, file: "policy.yaml").rules)
+    #expect(
+      configuration.problems(with: rules).map(\.description) == [
+        "c:7:5: warning: no cluster of the policy has an identity like spiffe://partner.org/*, a sink is served what policy grants its identity, and refused otherwise, add it to a cluster"
       ])
   }
 

@@ -40,6 +40,11 @@ struct StatusTableTests {
             "g/v1/L": ClientStatus.Subscription(sent: "v1", acked: "v1"),
           ])
       ],
+      push: [
+        SinkStatus(
+          address: "pilot:9901", spiffeID: "spiffe://td/pilot", state: .refused, since: Self.before(61),
+          lastError: "no cluster")
+      ],
       gates: [
         GateStatus(kind: .held, cluster: "a", version: nil, since: Self.before(5), reason: "21 % removed")
       ],
@@ -72,6 +77,10 @@ struct StatusTableTests {
       CLIENTS
         SPIFFE ID      CLUSTER  ADDRESS     PROTOCOL  SINCE  TYPES  CURRENT  NACKS
         spiffe://td/a  a        10.0.0.1:5  delta     now    2      1        1
+
+      PUSH
+        ADDRESS     MUST BE            STATE    SINCE    LAST ERROR
+        pilot:9901  spiffe://td/pilot  REFUSED  61s ago  no cluster
 
       LAST NACKS
         spiffe://td/a  g/v1/K  no\\u{1b}[2J\\u{a}x

@@ -8,7 +8,6 @@ import Primitives
 import Ring
 import Snapshots
 import Testing
-import Transport
 
 @Suite struct DialectTests {
   private func stage() throws -> Stage {
@@ -97,11 +96,8 @@ import Transport
     let stage = try stage()
     let a = try stage.client("a")
     #expect(stage.run { a.held == ["foo/x"] })
-    let listener = StatusListener()
-    let call = a.connection?.open(
-      path: "/istio.mcp.v1alpha1.ResourceSink/EstablishResourceStream", authority: "relay", listener)
-    #expect(call != nil)
-    #expect(stage.run { listener.status != nil })
-    #expect(listener.status?.code == .unimplemented)
+    let call = StagedCall("/istio.mcp.v1alpha1.ResourceSink/EstablishResourceStream", on: a, [])
+    #expect(stage.run { call.status != nil })
+    #expect(call.status?.code == .unimplemented)
   }
 }

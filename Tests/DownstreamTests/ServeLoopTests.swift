@@ -239,7 +239,7 @@ import Trust
     _ = stage.crossings.reports.drain()
     stage.serving.handle(.reportClients(ticket: 7))
     let reports = stage.crossings.reports.drain()
-    guard case .clients(0, 7, let facts)? = reports.last else {
+    guard case .clients(0, 7, let facts, _)? = reports.last else {
       Issue.record("no answer: \(reports)")
       return
     }

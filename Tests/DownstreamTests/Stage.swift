@@ -35,6 +35,10 @@ func rules(_ grants: [String: String]) throws -> PolicyRules {
     text += "  - name: \(cluster)\n    identities: [\"spiffe://example.org/\(cluster)\"]\n"
     text += "    allow: [{namespaces: [\(namespace)]}]\n"
   }
+  return try parsedRules(text)
+}
+
+func parsedRules(_ text: String) throws -> PolicyRules {
   let parsed = PolicyRules.parse(text, file: "policy.yaml")
   return try #require(parsed.rules, "\(parsed.problems)")
 }
@@ -57,8 +61,9 @@ final class Stage {
     loop = EventLoop(driver: SimulatedDriver(network: network, host: "relay"))
     crossings = ServeCrossings(limits: limits, wakeControl: {})
     serving = ServeLoop(
-      index: 0, loop: loop, limits: limits, minimumTLS: .tls13, crossings: crossings, metrics: metrics,
-      seed: 1)
+      index: 0, loop: loop, limits: limits, minimumTLS: .tls13, resolver: InlineWorker(),
+      crossings: crossings,
+      metrics: metrics, seed: 1)
     publisher = Publisher(rules: rules)
     try serving.listen(at: network.address(of: "relay", port: 15010))
     loop.onWake = { [serving] in serving.pickUp() }
@@ -117,11 +122,44 @@ final class Stage {
     return client
   }
 
+  /// Has the loop dial these, and nobody else.
+  func push(to plans: [SinkPlan]) {
+    crossings.sinks.publish(plans.map { SinkAssignment(plan: $0, loop: 0) })
+    loop.waker()
+  }
+
+  func publish(isReady: Bool) {
+    crossings.readiness.publish(isReady)
+    loop.waker()
+  }
+
+  /// What status would show of the sinks now.
+  func sinkFacts() -> [SinkFacts] {
+    serving.handle(.reportClients(ticket: 1))
+    for report in crossings.reports.drain() {
+      if case .clients(_, _, _, let sinks) = report { return sinks }
+    }
+    return []
+  }
+
+  /// Answers questions for streams as the control loop does, with what one loop knows.
+  func answerStreamQuestions() {
+    for report in crossings.reports.drain() {
+      switch report {
+      case .wantsStreams(_, let ticket, let id):
+        serving.handle(.describeStreams(of: id, ticket: ticket))
+        answerStreamQuestions()
+      case .streams(_, let ticket, let streams): serving.handle(.streams(ticket: ticket, streams))
+      default: break
+      }
+    }
+  }
+
   /// What status would show of the clients now.
   func clientFacts() -> [ClientFacts] {
     serving.handle(.reportClients(ticket: 1))
     for report in crossings.reports.drain() {
-      if case .clients(_, _, let facts) = report { return facts }
+      if case .clients(_, _, let facts, _) = report { return facts }
     }
     return []
   }

@@ -2,7 +2,9 @@
 
 import GRPC
 import Primitives
+import Protos
 import Ring
+import SwiftProtobuf
 import TLS
 import TestCertificates
 import Testing
@@ -65,6 +67,15 @@ final class StagedClient: DialerOwner, CallHandler {
 
   func send(_ bytes: [UInt8]) { call?.send(head: bytes) }
 
+  /// A delta request that only says what the client calls itself.
+  func requestNaming(_ node: String) -> [UInt8] {
+    var request = Envoy_Service_Discovery_V3_DeltaDiscoveryRequest()
+    request.node.id = node
+    request.typeURL = virtualServiceURL
+    request.resourceNamesUnsubscribe = ["foo/nothing"]
+    return (try? request.serializedBytes()) ?? []
+  }
+
   func connection(_ connection: Connection, opened call: Call, head: RequestHead) -> (any CallHandler)? {
     nil
   }
@@ -92,12 +103,25 @@ final class StagedClient: DialerOwner, CallHandler {
   }
 }
 
-/// Hears how a call ends, and nothing else.
-final class StatusListener: CallHandler {
+/// One call that collects what it is answered.
+final class StagedCall: CallHandler {
+  private(set) var messages: [[UInt8]] = []
   private(set) var status: GRPCStatus?
+  private var call: Call?
+
+  /// Opens a call and sends `requests`; `ends`: and nothing after them.
+  init(_ path: String, on client: StagedClient, _ requests: [[UInt8]], ends: Bool = true) {
+    call = client.connection?.open(path: path, authority: "relay", self)
+    for request in requests { call?.send(head: request) }
+    if ends { call?.end() }
+  }
+
+  func send(_ request: [UInt8]) { call?.send(head: request) }
+  func end() { call?.end() }
+  func cancel() { call?.cancel() }
 
   func callAccepted(_ call: Call) {}
-  func call(_ call: Call, received message: [UInt8]) {}
+  func call(_ call: Call, received message: [UInt8]) { messages.append(message) }
   func callHalfClosed(_ call: Call) {}
   func callDrained(_ call: Call) {}
   func callEnded(_ call: Call, _ status: GRPCStatus) { self.status = status }

@@ -114,8 +114,8 @@ final class SimulatedRelay {
   ) -> (ServeLoop, ServeHandle) {
     let loop = EventLoop(driver: driver)
     let serving = ServeLoop(
-      index: index, loop: loop, limits: limits, minimumTLS: .tls13, crossings: crossings, metrics: shard,
-      seed: network.generator.next())
+      index: index, loop: loop, limits: limits, minimumTLS: .tls13, resolver: InlineWorker(),
+      crossings: crossings, metrics: shard, seed: network.generator.next())
     let commands = Mailbox<ServeCommand>(capacity: limits.workerMailbox, wake: loop.waker)
     loop.onWake = { [weak serving] in
       serving?.pickUp()

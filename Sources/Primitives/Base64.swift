@@ -1,8 +1,8 @@
-// Standard base64 with padding (RFC 4648, section 4): the embedded descriptors and `bytes` fields.
+// Standard base64 with padding (RFC 4648, section 4): embedded descriptors and `bytes` fields of manifests.
 
-enum Base64 {
+public enum Base64 {
   /// Nil unless `text` is whole groups of four, padded, with no other character and no stray bits.
-  static func decode(_ text: [UInt8]) -> [UInt8]? {
+  public static func decode(_ text: [UInt8]) -> [UInt8]? {
     guard text.count.isMultiple(of: 4) else { return nil }
     let padding = text.suffix(2).reversed().prefix { $0 == UInt8(ascii: "=") }.count
     var bytes: [UInt8] = []
@@ -23,7 +23,7 @@ enum Base64 {
     return bytes
   }
 
-  static func encode(_ bytes: ArraySlice<UInt8>) -> String {
+  public static func encode(_ bytes: ArraySlice<UInt8>) -> String {
     let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
     var text: [UInt8] = []
     var bits: UInt32 = 0

@@ -1,0 +1,121 @@
+// CSDS: what a client has been sent and what it said of it, one resource at a time. A caller sees the streams of
+// its own verified identity, on whichever serve loop they are, and nobody else's.
+// Source: envoy.service.status.v3.ClientStatusDiscoveryService. Contents of resources are left out: whoever may
+// have them has them from its stream (docs/decisions/061-client-status.md).
+
+import GRPC
+import Protos
+public import Snapshots
+import SwiftProtobuf
+
+enum ClientStatusMethod: String, CaseIterable {
+  case fetch = "/envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus"
+  case stream = "/envoy.service.status.v3.ClientStatusDiscoveryService/StreamClientStatus"
+}
+
+/// One stream with everything it has told its client.
+public struct StreamDescription: Sendable {
+  /// What the client calls itself.
+  public let nodeID: String
+  /// As in status.
+  public let dialect: String
+  public let subscriptions: [SubscriptionDetail]
+}
+
+/// Which streams a request asks for.
+struct ClientStatusQuery {
+  private let matchers: [NodeNameMatcher]
+
+  init(_ request: [UInt8]) throws(GRPCStatus) {
+    let request = try decoded(request, as: Envoy_Service_Status_V3_ClientStatusRequest.self)
+    var matchers: [NodeNameMatcher] = []
+    for matcher in request.nodeMatchers { matchers.append(try NodeNameMatcher(matcher)) }
+    self.matchers = matchers
+  }
+
+  func response(_ streams: [StreamDescription]) -> [UInt8] {
+    // Any one of the matchers will do, and none asks for all.
+    let wanted = streams.filter { stream in
+      matchers.isEmpty || matchers.contains { $0.matches(stream.nodeID) }
+    }
+    return bytes(of: Envoy_Service_Status_V3_ClientStatusResponse.with { $0.config = wanted.map(\.config) })
+  }
+}
+
+/// The part of a NodeMatcher that can be answered: a relay keeps no metadata of its clients.
+private struct NodeNameMatcher {
+  private let pattern: Envoy_Type_Matcher_V3_StringMatcher.OneOf_MatchPattern?
+  private let ignoresCase: Bool
+
+  init(_ matcher: Envoy_Type_Matcher_V3_NodeMatcher) throws(GRPCStatus) {
+    guard matcher.nodeMetadatas.isEmpty else {
+      throw GRPCStatus(.invalidArgument, "node_metadatas cannot be matched: no metadata of clients is kept")
+    }
+    if case .safeRegex = matcher.nodeID.matchPattern {
+      throw GRPCStatus(
+        .invalidArgument, "safe_regex is not understood: use exact, prefix, suffix or contains")
+    }
+    ignoresCase = matcher.nodeID.ignoreCase
+    pattern = matcher.hasNodeID ? matcher.nodeID.matchPattern : nil
+  }
+
+  func matches(_ name: String) -> Bool {
+    let name = folded(name)
+    return switch pattern {
+    case .exact(let text): name == folded(text)
+    case .prefix(let text): name.hasPrefix(folded(text))
+    case .suffix(let text): name.hasSuffix(folded(text))
+    case .contains(let text): text.isEmpty || name.contains(folded(text))
+    case .safeRegex: false
+    case nil: true
+    }
+  }
+
+  private func folded(_ text: String) -> String { ignoresCase ? text.lowercased() : text }
+}
+
+extension StreamDescription {
+  fileprivate var config: Envoy_Service_Status_V3_ClientConfig {
+    .with { config in
+      config.node.id = nodeID
+      config.clientScope = dialect
+      config.genericXdsConfigs = subscriptions.flatMap { $0.configs }
+    }
+  }
+}
+
+extension SubscriptionDetail {
+  private typealias Config = Envoy_Service_Status_V3_ClientConfig.GenericXdsConfig
+
+  /// The subscription as a whole, under the name `*`, and then each of its resources.
+  fileprivate var configs: [Envoy_Service_Status_V3_ClientConfig.GenericXdsConfig] {
+    var whole = config("*", version: status.sent ?? "", standing)
+    if standing == .refused {
+      whole.errorState.details = status.lastNack ?? ""
+      whole.errorState.versionInfo = status.sent ?? ""
+    }
+    return [whole] + resources.map { config($0.name, version: $0.version, $0.standing) }
+  }
+
+  private func config(_ name: String, version: String, _ standing: Standing?) -> Config {
+    .with {
+      $0.typeURL = status.typeURL
+      $0.name = name
+      $0.versionInfo = version
+      switch standing {
+      case nil:
+        $0.configStatus = .notSent
+        $0.clientStatus = .requested
+      case .unanswered:
+        $0.configStatus = .stale
+        $0.clientStatus = .unknown
+      case .acknowledged:
+        $0.configStatus = .synced
+        $0.clientStatus = .acked
+      case .refused:
+        $0.configStatus = .error
+        $0.clientStatus = .nacked
+      }
+    }
+  }
+}
