@@ -221,8 +221,8 @@ let package = Package(
     support(
       "Simulator",
       [
-        "Downstream", "GRPC", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE", "Snapshots",
-        "TLS", "TestCertificates", "Tier", "Transport", "Trust", "XDS",
+        "Downstream", "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE",
+        "Snapshots", "TLS", "TestCertificates", "Tier", "Transport", "Trust", "XDS",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
     tests("Simulation", ["Simulator"]),

@@ -12,6 +12,8 @@ let house: [SwiftSetting] = [
   .strictMemorySafety(),
 ]
 
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+
 func room(_ name: String, _ imports: [Target.Dependency] = []) -> Target {
   .target(name: name, dependencies: imports, path: "Rooms/" + name, swiftSettings: house)
 }
@@ -24,7 +26,10 @@ func fuzzer(_ name: String, _ imports: [Target.Dependency]) -> Target {
 
 let package = Package(
   name: "Fuzz",
-  dependencies: [.package(url: "https://github.com/jpsim/Yams.git", exact: "6.2.2")],
+  dependencies: [
+    .package(url: "https://github.com/jpsim/Yams.git", exact: "6.2.2"),
+    .package(url: "https://github.com/apple/swift-protobuf.git", exact: "1.39.0"),
+  ],
   targets: [
     room("Primitives"),
     .systemLibrary(name: "CNghttp2", path: "Rooms/CNghttp2", pkgConfig: "libnghttp2"),
@@ -37,8 +42,27 @@ let package = Package(
     room("Snapshots", ["Digest", "Primitives"]),
     room("Policy", ["Documents", "Primitives", "SPIFFE", "Snapshots"]),
     room("XDS", ["Primitives", "Snapshots"]),
+    room("MCP", ["Primitives", "Snapshots"]),
+    // The serving side with everything below it: its small services read messages of clients.
+    .systemLibrary(name: "CLinux", path: "Rooms/CLinux"),
+    .systemLibrary(name: "CLiburing", path: "Rooms/CLiburing", pkgConfig: "liburing"),
+    .target(name: "Protos", dependencies: [protobuf], path: "Rooms/Protos"),
+    room("Metrics", ["Primitives"]),
+    room("TLS", ["COpenSSL", "Primitives"]),
+    room("Trust", ["Primitives", "SPIFFE", "TLS"]),
+    room("Gates", ["Policy", "Primitives", "SPIFFE", "Snapshots"]),
+    room("Ring", ["CLiburing", "CLinux", "Primitives"]),
+    room("Transport", ["GRPC", "HTTP2", "Primitives", "Ring", "TLS"]),
+    room(
+      "Downstream",
+      [
+        "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE", "Snapshots",
+        "TLS", "Transport", "Trust", "XDS", protobuf,
+      ]),
 
     fuzzer("HTTP2", ["GRPC", "HTTP2", "Primitives"]),
+    fuzzer("MCP", ["MCP", "Primitives", "Snapshots"]),
+    fuzzer("Services", ["Downstream", "GRPC", "Snapshots"]),
     fuzzer("XDS", ["Primitives", "Snapshots", "XDS"]),
     fuzzer("Policy", ["Documents", "Policy", "Primitives"]),
   ]

@@ -213,7 +213,7 @@ public final class ServeLoop: ListenerOwner {
     // Before anything new is served: who has lost its right gets nothing more.
     if mustJudge { judgeTrust() }
     if previous?.number != generation?.number { serveNewViews(since: previous) }
-    adoptReadiness(crossings.readiness.value)
+    adoptReadiness(crossings.readiness.value && !draining)
     resolver.deliver()
     adoptSinks(
       somethingChanged: credentialsBefore != trust.credentials?.generation

@@ -91,7 +91,10 @@ import Testing
     #expect(told(whole).count == 2 && told(unknown).count == 1 && unknown.status == nil)
     stage.serving.handle(.drain(.seconds(5)))
     #expect(stage.run { told(whole) == [.notServing, .serving, .notServing] })
+    // Whatever readiness says of the rest: this relay goes away.
+    stage.loop.waker()
     #expect(stage.run { whole.status?.code == .unavailable })
+    #expect(told(whole).count == 3)
   }
 
   // MARK: reflection

@@ -24,8 +24,15 @@ import Testing
 
   static var isReplay: Bool { ProcessInfo.processInfo.environment["MESHRELAY_SEED"]?.isEmpty == false }
 
-  @Test(arguments: seeds) func promisesHoldThroughTheStorm(_ seed: UInt64) {
-    let world = SimulatedWorld(seed: seed)
+  @Test(arguments: seeds) func promisesHoldThroughTheStorm(_ seed: UInt64) { storm(seed, .modern) }
+
+  /// Every way to follow a type at once: whatever happens, all of them come to hold the view, by content hash.
+  @Test(arguments: seeds.prefix(3)) func everyDialectTellsOneStory(_ seed: UInt64) {
+    storm(seed, .everyDialect)
+  }
+
+  private func storm(_ seed: UInt64, _ cast: SimulatedWorld.Cast) {
+    let world = SimulatedWorld(seed: seed, cast: cast)
     let isSound = world.run(storm: SimulationTests.storm)
     let shown = SimulationTests.isReplay ? world.journal : world.journal.suffix(60)
     if SimulationTests.isReplay || !isSound { print(shown.joined(separator: "\n")) }

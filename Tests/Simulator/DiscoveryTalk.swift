@@ -1,12 +1,11 @@
-// The client's side of one discovery stream, without I/O: written from the protocol and on generated
-// messages, so that a misunderstanding shared by both sides of `XDS` is not shared by its judge.
-// Source: envoy.service.discovery.v3, "Aggregated Discovery Service"; istio.mcp.v1alpha1.Resource.
+// The client's side of one stream, without I/O: written from the protocols and on generated messages, so that
+// a misunderstanding shared by both sides of `XDS` or `MCP` is not shared by its judge.
+// Source: envoy.service.discovery.v3, "Aggregated Discovery Service"; istio.mcp.v1alpha1, all services.
 
 import Primitives
 import Protos
 import Snapshots
 import SwiftProtobuf
-import XDS
 
 /// One object as a client got it.
 struct HeldObject: Equatable {
@@ -29,15 +28,15 @@ struct Answer {
   let before: [String: HeldObject]
   /// What it holds if it says yes.
   let after: [String: HeldObject]
-  /// False after a refusal in the delta dialect: what is held then is of several moments.
+  /// False after a refusal where changes are told: what is held then is of several moments.
   let isExact: Bool
 }
 
 /// One stream.
 struct DiscoveryTalk {
-  let dialect: ADSDialect
+  let dialect: TalkDialect
   let node: String
-  /// Holds everything of what was accepted, over streams.
+  /// By type URL: everything of what was accepted, over streams.
   private(set) var held: [String: [String: HeldObject]]
   private var acceptedVersions: [String: String] = [:]
   private var mixed: Set<String> = []
@@ -46,76 +45,50 @@ struct DiscoveryTalk {
 
   /// A type nobody has: answered empty, and only when that is certain.
   static let unknownTypeURL = "example.org/v1/Nothing"
-  static let typeURLs = SimulatedKind.allCases.map(\.typeURL) + [unknownTypeURL]
+  static let unknownCollection = "istio/networking/v1alpha3/synthetic/serviceentries"
 
-  init(dialect: ADSDialect, node: String, held: [String: [String: HeldObject]]) {
+  init(dialect: TalkDialect, node: String, held: [String: [String: HeldObject]]) {
     self.dialect = dialect
     self.node = node
     self.held = held
   }
 
   var firstRequests: [[UInt8]] {
-    DiscoveryTalk.typeURLs.enumerated().map { index, typeURL in
-      switch dialect {
-      case .stateOfTheWorld:
-        var request = Envoy_Service_Discovery_V3_DiscoveryRequest()
-        request.typeURL = typeURL
-        if index == 0 { request.node.id = node }
-        return DiscoveryTalk.bytes(request)
-      case .delta:
-        var request = Envoy_Service_Discovery_V3_DeltaDiscoveryRequest()
-        request.typeURL = typeURL
-        if index == 0 { request.node.id = node }
-        request.initialResourceVersions = held[typeURL, default: [:]].mapValues(\.version)
-        return DiscoveryTalk.bytes(request)
-      }
+    dialect.typeURLs.enumerated().map { index, typeURL in
+      var request = TalkRequest(name: dialect.name(of: typeURL))
+      // Classic sinks name themselves in every message.
+      if index == 0 || !dialect.hasControlPlane { request.node = node }
+      request.isFirst = true
+      if dialect.takesChanges { request.initial = held[typeURL, default: [:]].mapValues(\.version) }
+      return request.encoded(dialect)
     }
   }
 
   /// Reads a response; nothing is taken over before `accept`. Nil: it cannot be read.
   func read(_ message: [UInt8]) -> Answer? {
-    switch dialect {
-    case .stateOfTheWorld:
-      guard let response = try? Envoy_Service_Discovery_V3_DiscoveryResponse(serializedBytes: message)
-      else { return nil }
-      var set: [String: HeldObject] = [:]
-      for resource in response.resources {
-        guard let (name, object) = DiscoveryTalk.object(resource), set[name] == nil else { return nil }
-        set[name] = object
-      }
-      let before = held[response.typeURL, default: [:]]
-      return Answer(
-        typeURL: response.typeURL, version: response.versionInfo, nonce: response.nonce, isWhole: true,
-        upserts: set, removed: before.keys.filter { set[$0] == nil }.sorted(),
-        controlPlane: ControlPlane(json: response.controlPlane.identifier), before: before, after: set,
-        isExact: true)
-    case .delta:
-      guard let response = try? Envoy_Service_Discovery_V3_DeltaDiscoveryResponse(serializedBytes: message)
-      else { return nil }
-      return read(response)
-    }
-  }
-
-  private func read(_ response: Envoy_Service_Discovery_V3_DeltaDiscoveryResponse) -> Answer? {
-    let before = held[response.typeURL, default: [:]]
-    var after = before
+    guard let response = TalkResponse(message, dialect), let typeURL = dialect.typeURL(of: response.name)
+    else { return nil }
+    let before = held[typeURL, default: [:]]
     var upserts: [String: HeldObject] = [:]
-    for resource in response.resources {
-      guard let (name, object) = DiscoveryTalk.object(resource.resource), upserts[name] == nil,
-        name == resource.name, object.version == resource.version
-      else { return nil }
+    for (name, object) in response.objects {
+      guard upserts[name] == nil else { return nil }
       upserts[name] = object
-      after[name] = object
     }
-    for name in response.removedResources {
+    guard !response.isWhole else {
+      return Answer(
+        typeURL: typeURL, version: response.version, nonce: response.nonce, isWhole: true, upserts: upserts,
+        removed: before.keys.filter { upserts[$0] == nil }.sorted(), controlPlane: response.controlPlane,
+        before: before, after: upserts, isExact: true)
+    }
+    var after = before.merging(upserts) { $1 }
+    for name in response.removed {
       guard upserts[name] == nil else { return nil }
       after[name] = nil
     }
     return Answer(
-      typeURL: response.typeURL, version: response.systemVersionInfo, nonce: response.nonce,
-      isWhole: false, upserts: upserts, removed: response.removedResources,
-      controlPlane: ControlPlane(json: response.controlPlane.identifier), before: before, after: after,
-      isExact: !mixed.contains(response.typeURL))
+      typeURL: typeURL, version: response.version, nonce: response.nonce, isWhole: false, upserts: upserts,
+      removed: response.removed, controlPlane: response.controlPlane, before: before, after: after,
+      isExact: !mixed.contains(typeURL))
   }
 
   /// Takes the answer over; the acknowledgement to send.
@@ -128,61 +101,16 @@ struct DiscoveryTalk {
 
   /// Leaves everything as it was; the refusal to send.
   mutating func refuse(_ answer: Answer, reason: String) -> [UInt8] {
-    if dialect == .delta { mixed.insert(answer.typeURL) }
+    if dialect.takesChanges { mixed.insert(answer.typeURL) }
     return reply(answer, refusal: reason)
   }
 
   private func reply(_ answer: Answer, refusal: String?) -> [UInt8] {
-    switch dialect {
-    case .stateOfTheWorld:
-      var request = Envoy_Service_Discovery_V3_DiscoveryRequest()
-      request.typeURL = answer.typeURL
-      request.versionInfo = acceptedVersions[answer.typeURL, default: ""]
-      request.responseNonce = answer.nonce
-      if let refusal {
-        request.errorDetail.code = 3
-        request.errorDetail.message = refusal
-      }
-      return DiscoveryTalk.bytes(request)
-    case .delta:
-      var request = Envoy_Service_Discovery_V3_DeltaDiscoveryRequest()
-      request.typeURL = answer.typeURL
-      request.responseNonce = answer.nonce
-      if let refusal {
-        request.errorDetail.code = 3
-        request.errorDetail.message = refusal
-      }
-      return DiscoveryTalk.bytes(request)
-    }
-  }
-
-  // MARK: messages
-
-  private static func bytes(_ message: some SwiftProtobuf.Message) -> [UInt8] {
-    var options = BinaryEncodingOptions()
-    // Equal seeds must give equal bytes, and maps have no order of their own.
-    options.useDeterministicOrdering = true
-    guard let bytes: [UInt8] = try? message.serializedBytes(options: options) else {
-      preconditionFailure("a request of the simulation cannot be encoded")
-    }
-    return bytes
-  }
-
-  private static func object(_ any: Google_Protobuf_Any) -> (name: String, HeldObject)? {
-    guard let resource = try? Istio_Mcp_V1alpha1_Resource(serializedBytes: any.value) else { return nil }
-    let metadata = resource.metadata
-    let labelled = metadata.labels["revision"].flatMap { Int($0) }
-    let told = revision(inBody: Array(resource.body.value))
-    return (
-      metadata.name, HeldObject(version: metadata.version, revision: labelled == told ? labelled : nil)
-    )
-  }
-
-  /// Field 1 of every simulated body is the host `r<revision>.example`.
-  private static func revision(inBody body: [UInt8]) -> Int? {
-    guard body.count > 2, body[0] == 0x0A, body.count >= 2 + Int(body[1]) else { return nil }
-    let host = String(decoding: body[2..<2 + Int(body[1])], as: UTF8.self)
-    guard host.hasPrefix("r"), host.hasSuffix(".example") else { return nil }
-    return Int(host.dropFirst().dropLast(".example".count))
+    var request = TalkRequest(name: dialect.name(of: answer.typeURL))
+    if !dialect.hasControlPlane { request.node = node }
+    request.nonce = answer.nonce
+    request.version = acceptedVersions[answer.typeURL, default: ""]
+    request.refusal = refusal
+    return request.encoded(dialect)
   }
 }

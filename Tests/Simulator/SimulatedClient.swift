@@ -1,5 +1,5 @@
 // A control plane of the simulation: dials edges over the production transport, asks for everything in one
-// of the two dialects, keeps what it was given over reconnects, answers late and sometimes no.
+// of the dialects, keeps what it was given over reconnects, answers late and sometimes no.
 
 import GRPC
 import Primitives
@@ -8,7 +8,6 @@ import SPIFFE
 import TLS
 import Transport
 import Trust
-import XDS
 
 /// What the world wants to hear of its clients.
 protocol ClientOwner: AnyObject {
@@ -33,7 +32,7 @@ final class SimulatedClient: DialerOwner, CallHandler, TimerHandler {
 
   let host: String
   let cluster: String
-  let dialect: ADSDialect
+  let dialect: TalkDialect
   /// The edges it dials, in turn.
   let edges: [String]
   var manners: Manners
@@ -61,7 +60,7 @@ final class SimulatedClient: DialerOwner, CallHandler, TimerHandler {
   private static let redialTag = 0
 
   init(
-    host: String, cluster: String, dialect: ADSDialect, edges: [String], manners: Manners,
+    host: String, cluster: String, dialect: TalkDialect, edges: [String], manners: Manners,
     network: SimulatedNetwork, limits: Limits, owner: any ClientOwner
   ) {
     self.host = host

@@ -43,9 +43,14 @@ final class SimulatedRelay {
     let control: ControlLoop
     let serving: [ServeLoop]
     let drivers: [SimulatedDriver]
+    let crossings: ServeCrossings
     private(set) var hasDrained = false
 
-    init(instance: String, control: ControlLoop, serving: [ServeLoop], drivers: [SimulatedDriver]) {
+    init(
+      instance: String, control: ControlLoop, serving: [ServeLoop], drivers: [SimulatedDriver],
+      crossings: ServeCrossings
+    ) {
+      self.crossings = crossings
       self.instance = instance
       self.control = control
       self.serving = serving
@@ -104,7 +109,8 @@ final class SimulatedRelay {
       seed: network.generator.next(),
       report: { [weak self] event in if let self { report(self, event) } })
     controlLoop.onWake = { [weak control] in control?.pickUp() }
-    life = Life(instance: instance, control: control, serving: serving, drivers: drivers)
+    life = Life(
+      instance: instance, control: control, serving: serving, drivers: drivers, crossings: crossings)
     control.start()
     for loop in serving { loop.pickUp() }
   }

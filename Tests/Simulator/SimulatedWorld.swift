@@ -12,7 +12,6 @@ import Primitives
 import Ring
 import Snapshots
 import Tier
-import XDS
 
 /// The world of one seed.
 public final class SimulatedWorld: ClientOwner {
@@ -43,12 +42,20 @@ public final class SimulatedWorld: ClientOwner {
   /// Steps within one moment of virtual time. Reason: the busiest moments of sound runs have some hundreds.
   private static let stepsMost = 20_000
 
-  public init(seed: UInt64) {
+  /// Who the clients are.
+  public enum Cast: Sendable {
+    /// Control planes of today.
+    case modern
+    /// One for every way to follow a type.
+    case everyDialect
+  }
+
+  public init(seed: UInt64, cast: Cast = .modern) {
     self.seed = seed
     network = SimulatedNetwork(seed: seed, start: Identities.start)
     truth.fill(&network.generator, at: network.wallClock)
     addRelays()
-    addClients()
+    addClients(cast)
   }
 
   private static var limits: Limits {
@@ -74,12 +81,23 @@ public final class SimulatedWorld: ClientOwner {
         report: { [weak self] relay, event in self?.relay(relay, reported: event) }))
   }
 
-  private func addClients() {
-    let plans: [(cluster: String, dialect: ADSDialect, edges: [String])] = [
-      ("tenant-a", .delta, ["edge-1"]), ("tenant-a", .stateOfTheWorld, ["edge-2", "edge-1"]),
-      ("tenant-b", .delta, ["edge-1", "edge-2"]), ("tenant-b", .stateOfTheWorld, ["edge-1"]),
-      ("tenant-b", .delta, ["edge-2"]), ("stranger", .delta, ["edge-1"]),
+  private typealias ClientPlan = (cluster: String, dialect: TalkDialect, edges: [String])
+
+  private static let modern: [ClientPlan] = [
+    ("tenant-a", .delta, ["edge-1"]), ("tenant-a", .stateOfTheWorld, ["edge-2", "edge-1"]),
+    ("tenant-b", .delta, ["edge-1", "edge-2"]), ("tenant-b", .stateOfTheWorld, ["edge-1"]),
+    ("tenant-b", .delta, ["edge-2"]), ("stranger", .delta, ["edge-1"]),
+  ]
+
+  /// The tenant whose grant is narrowed most has every dialect at one edge; the other one moves.
+  private static let everyDialect: [ClientPlan] =
+    TalkDialect.allCases.map { ("tenant-b", $0, ["edge-1"]) } + [
+      ("tenant-a", .mcp, ["edge-2", "edge-1"]), ("tenant-a", .mcpIncremental, ["edge-1", "edge-2"]),
+      ("tenant-a", .aggregatedIncremental, ["edge-2", "edge-1"]), ("stranger", .aggregated, ["edge-1"]),
     ]
+
+  private func addClients(_ cast: Cast) {
+    let plans = cast == .modern ? SimulatedWorld.modern : SimulatedWorld.everyDialect
     for (index, plan) in plans.enumerated() {
       clients.append(
         SimulatedClient(
@@ -186,6 +204,7 @@ public final class SimulatedWorld: ClientOwner {
       found("convergence lost: " + finding)
     }
     for finding in ConvergenceChecker.disagreements(clients) { found(finding) }
+    for finding in ViewChecker.findings(clients, edge: relay, origin: relay("origin-1")) { found(finding) }
   }
 
   private func drain() {

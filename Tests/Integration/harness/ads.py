@@ -19,7 +19,6 @@ from . import bodies
 from .trust import DNS_NAME
 from .waiting import eventually
 
-_SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 _END = object()
 INVALID_ARGUMENT = 3
 
@@ -40,8 +39,10 @@ def channel(address, svid, bundle, **options):
     return grpc.secure_channel(address, credentials, options=list(settings.items()))
 
 
-class _Client:
+class Client:
     """One stream: requests go out of a queue, responses come into a list."""
+
+    SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 
     def __init__(self, address, svid, bundle, *, acknowledge=True, node="test-client", **options):
         self.acknowledge = acknowledge
@@ -52,7 +53,7 @@ class _Client:
         self._changed = threading.Condition()
         self._channel = channel(address, svid, bundle, **options)
         call = self._channel.stream_stream(
-            _SERVICE + self.METHOD, request_serializer=self.REQUEST.SerializeToString,
+            self.SERVICE + self.METHOD, request_serializer=self.REQUEST.SerializeToString,
             response_deserializer=self.RESPONSE.FromString)
         self._call = call(iter(self._requests.get, _END))
         threading.Thread(target=self._receive, daemon=True).start()
@@ -99,7 +100,10 @@ class _Client:
         return len(self.responses)
 
     def of_type(self, type_url, since=0):
-        return [response for response in self.responses[since:] if response.type_url == type_url]
+        return [response for response in self.responses[since:] if self.type_of(response) == type_url]
+
+    def type_of(self, response):
+        return response.type_url
 
     def wait_for(self, type_url, until=lambda response: True, since=0, timeout=15):
         """The first response of a type after `since` that satisfies `until`."""
@@ -110,7 +114,7 @@ class _Client:
             self._changed.wait_for(lambda: found() is not None or self.error is not None, timeout)
         response = found()
         if response is None:
-            came = [(r.type_url, len(r.resources)) for r in self.responses[since:]]
+            came = [(self.type_of(r), len(r.resources)) for r in self.responses[since:]]
             raise AssertionError(f"no such {type_url} within {timeout} s; came: {came}; ended: {self.end_state}")
         return response
 
@@ -118,7 +122,7 @@ class _Client:
         """Fails when any response comes within the time."""
         with self._changed:
             self._changed.wait_for(lambda: len(self.responses) > since or self.error is not None, seconds)
-        assert len(self.responses) == since, [r.type_url for r in self.responses[since:]]
+        assert len(self.responses) == since, [self.type_of(r) for r in self.responses[since:]]
         assert self.error is None, self.end_state
 
     @property
@@ -133,7 +137,7 @@ class _Client:
         return self.end_state
 
 
-class StateOfTheWorld(_Client):
+class StateOfTheWorld(Client):
     METHOD = "StreamAggregatedResources"
     REQUEST = discovery_pb2.DiscoveryRequest
     RESPONSE = discovery_pb2.DiscoveryResponse
@@ -162,7 +166,7 @@ class StateOfTheWorld(_Client):
             type_url, lambda response: set(bodies.envelopes(response)) == set(names), since, timeout)
 
 
-class Delta(_Client):
+class Delta(Client):
     METHOD = "DeltaAggregatedResources"
     REQUEST = discovery_pb2.DeltaDiscoveryRequest
     RESPONSE = discovery_pb2.DeltaDiscoveryResponse

@@ -13,7 +13,7 @@ enum ConvergenceChecker {
         return []
       }
       guard client.call != nil else { return ["\(client.host) has no stream"] }
-      return SimulatedKind.allCases.compactMap { kind in
+      return client.dialect.kinds.compactMap { kind in
         let wanted = Truth.cut(truth.newest, kind, granted).mapValues(Optional.some)
         let held = client.held(kind)
         guard held != wanted else { return nil }

@@ -28,7 +28,7 @@ struct GrantEndChecker {
       return ["\(client.host) keeps a stream that policy refuses"]
     }
     // A relay that does not know a type yet says nothing of it, not even that something is gone.
-    let known = SimulatedKind.allCases.filter { client.talk.answered.contains($0.typeURL) }
+    let known = client.dialect.kinds.filter { client.talk.answered.contains($0.typeURL) }
     return known.flatMap { kind in
       let existing = Truth.cut(truth.newest, kind, Set(Truth.namespaces))
       return client.held(kind).keys.filter { !granted.contains($0.namespace) && existing[$0] != nil }.sorted()

@@ -1,13 +1,12 @@
 // What every checker is told of one answer, and what a checker is.
 
 import Primitives
-import XDS
 
 /// One answer, who got it, and under which policies it may have been made.
 struct Hearing {
   let client: String
   let cluster: String
-  let dialect: ADSDialect
+  let dialect: TalkDialect
   /// Counts this client's streams.
   let stream: Int
   let edge: String

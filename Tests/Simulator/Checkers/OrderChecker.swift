@@ -27,6 +27,7 @@ struct OrderChecker: Checker {
       findings.append("\(hearing.client) got nonce \(answer.nonce) after \(before)")
     }
     nonces[place] = nonce
+    guard hearing.dialect.hasControlPlane else { return findings }
     guard let position = answer.controlPlane?.position else {
       return findings + ["\(hearing.client) got an answer that does not say where it stands"]
     }

@@ -1,7 +1,5 @@
 // What a client has refused is never sent to it again on the same stream.
 
-import XDS
-
 struct RefusalChecker: Checker {
   private struct Content: Hashable {
     let client: String
@@ -28,10 +26,7 @@ struct RefusalChecker: Checker {
         client: hearing.client, stream: hearing.stream, typeURL: answer.typeURL, name: name,
         version: version)
     }
-    switch hearing.dialect {
-    case .stateOfTheWorld: return [content("", answer.version)]
-    case .delta:
-      return answer.upserts.map { content($0.key, $0.value.version) }.sorted { $0.name < $1.name }
-    }
+    guard hearing.dialect.takesChanges else { return [content("", answer.version)] }
+    return answer.upserts.map { content($0.key, $0.value.version) }.sorted { $0.name < $1.name }
   }
 }

@@ -30,13 +30,15 @@ struct WholenessChecker: Checker {
     // On its way from one moment to another; what it happens to look like proves nothing.
     if answer.controlPlane?.isPartial == true { return taken(hearing) }
     let place = Place(
-      client: hearing.client, instance: answer.controlPlane?.position.path.last?.instance ?? "", kind: kind)
+      client: hearing.client,
+      instance: answer.controlPlane?.position.path.last?.instance ?? "stream \(hearing.stream)", kind: kind)
     let floor = floors[place, default: 1]
     if let moment = moment(of: set, kind, hearing, notBefore: floor) {
       floors[place] = moment
       return []
     }
     if answer.controlPlane?.removals == .policy { return taken(hearing) }
+    if !hearing.dialect.hasControlPlane, isWithdrawal(answer) { return [] }
     let older = moment(of: set, kind, hearing, notBefore: 1)
     let what = older.map { "of moment \($0), after one of moment \(floor)" } ?? "that never was the truth"
     return ["\(hearing.client) holds a set of \(kind.rawValue) \(what): \(WholenessChecker.text(set))"]
@@ -49,6 +51,11 @@ struct WholenessChecker: Checker {
     return states.indices.dropFirst(floor).first { index in
       hearing.visible.contains { Truth.cut(states[index], kind, $0) == set }
     }
+  }
+
+  /// Classic answers do not say why: one that takes something away and brings nothing is of the same kind.
+  private func isWithdrawal(_ answer: Answer) -> Bool {
+    answer.after.count < answer.before.count && answer.after.allSatisfy { answer.before[$0.key] == $0.value }
   }
 
   /// A grant that ends is taken back at once, before whatever else is new: such an answer takes away and
