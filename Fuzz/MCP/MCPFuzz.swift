@@ -43,7 +43,8 @@ private func serve(_ messages: [[UInt8]], _ method: MCPMethod) {
     } catch {
       return
     }
-    for detail in source.details {
+    var room = 10
+    for detail in source.details(room: &room) {
       precondition(detail.resources.count <= 1, "a sink cannot hold more than there ever was")
     }
     _ = source.isLagging(now: now)

@@ -20,10 +20,10 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
       for _ in 0..<2 { precondition(!(try stream.answer(request)).isEmpty, "an answer says something") }
     default:
       let query = try ClientStatusQuery(request)
-      _ = query.response([
-        StreamDescription(nodeID: "a", dialect: "delta", subscriptions: []),
-        StreamDescription(nodeID: "Sidecar~1", dialect: "mcp", subscriptions: []),
-      ])
+      let streams = ["a", "Sidecar~1"].filter { query.wants($0) }.map {
+        StreamDescription(nodeID: $0, dialect: "delta", subscriptions: [])
+      }
+      _ = ClientStatusQuery.response(streams)
     }
   } catch {
     precondition(!error.message.isEmpty, "a refusal says why")

@@ -26,6 +26,8 @@ final class Client: TimerHandler {
   let sink: DialledSink?
   private var streams: [ClientStream] = []
   private var watches: [HealthWatch] = []
+  /// Of long answers about its streams.
+  private var statusPacing: ResendPacing
   private unowned let serving: ServeLoop
   private var expiry = TimerID.none
 
@@ -39,6 +41,7 @@ final class Client: TimerHandler {
     servedClass = grant.classIndex
     self.serving = serving
     self.sink = sink
+    statusPacing = ResendPacing(limits: serving.limits)
     connectedAt = serving.loop.wallClock
     watchExpiry()
   }
@@ -51,7 +54,12 @@ final class Client: TimerHandler {
     }
   }
 
-  var streamDescriptions: [StreamDescription] { streams.map(\.description) }
+  /// Its streams, as far as they are asked for.
+  func describe(_ query: ClientStatusQuery, room: inout Int) -> [StreamDescription] {
+    var found: [StreamDescription] = []
+    for stream in streams where query.wants(stream.nodeID) { found.append(stream.description(room: &room)) }
+    return found
+  }
 
   /// Serves a call of this client.
   func open(_ call: Call, _ method: ServiceMethod) -> any CallHandler {
@@ -68,18 +76,26 @@ final class Client: TimerHandler {
       }
     case .reflection: openReflection(call)
     case .clientStatus(let method):
-      QueryCall(call, isUnary: method == .fetch) { [serving, peer] request, reply in
-        do throws(GRPCStatus) {
-          let query = try ClientStatusQuery(request)
-          serving.askForStreams(of: peer.id) { streams in
-            reply(
-              streams.map { .success(query.response($0)) }
-                ?? .failure(GRPCStatus(.unavailable, "this relay is too busy to answer: try again")))
-          }
-        } catch {
+      QueryCall(call, isUnary: method == .fetch) { [weak self] request, reply in
+        do throws(GRPCStatus) { try self?.answer(ClientStatusQuery(request), reply) } catch {
           reply(.failure(error))
         }
       }
+    }
+  }
+
+  private func answer(_ query: ClientStatusQuery, _ reply: @escaping QueryCall.Reply) throws(GRPCStatus) {
+    guard statusPacing.earliest(now: serving.loop.now) <= serving.loop.now else {
+      throw GRPCStatus(.resourceExhausted, "asked for too much too often: ask for less, or later")
+    }
+    serving.askForStreams(of: peer.id, query) { [weak self] streams in
+      guard let streams else {
+        return reply(.failure(GRPCStatus(.unavailable, "this relay is too busy to answer: try again")))
+      }
+      if let self, streams.reduce(0, { $0 + $1.resources }) > ClientStatusQuery.freeResources {
+        statusPacing.spend(now: serving.loop.now)
+      }
+      reply(.success(ClientStatusQuery.response(streams)))
     }
   }
 

@@ -51,9 +51,12 @@ final class ClientStream: CallHandler, TimerHandler {
     if let greeting = role.greeting { call.send(head: greeting) }
   }
 
-  /// Everything it has told its client, for whoever asks.
-  var description: StreamDescription {
-    StreamDescription(nodeID: role.nodeID ?? "", dialect: dialect.name, subscriptions: role.details)
+  /// What the client calls itself; a label, never proof.
+  var nodeID: String { role.nodeID ?? "" }
+
+  /// What it has told its client, for whoever asks.
+  func description(room: inout Int) -> StreamDescription {
+    StreamDescription(nodeID: nodeID, dialect: dialect.name, subscriptions: role.details(room: &room))
   }
 
   var subscriptions: [SubscriptionFacts] {

@@ -35,7 +35,7 @@ public enum ServeReport: Sendable {
   /// Answer to `ServeCommand.reportClients`.
   case clients(loop: Int, ticket: UInt64, [ClientFacts], sinks: [SinkFacts])
   /// A client asks for the streams of its identity, on all loops. Answered by `ServeCommand.streams`.
-  case wantsStreams(loop: Int, ticket: UInt64, of: SPIFFEID)
+  case wantsStreams(loop: Int, ticket: UInt64, of: SPIFFEID, ClientStatusQuery)
   /// Answer to `ServeCommand.describeStreams`.
   case streams(loop: Int, ticket: UInt64, [StreamDescription])
   /// Answer to `ServeCommand.beat`.
@@ -50,7 +50,7 @@ public enum ServeReport: Sendable {
 public enum ServeCommand: Sendable {
   case reportClients(ticket: UInt64)
   /// Answer with `ServeReport.streams`: those of one identity on this loop.
-  case describeStreams(of: SPIFFEID, ticket: UInt64)
+  case describeStreams(of: SPIFFEID, ClientStatusQuery, ticket: UInt64)
   /// Answer to `ServeReport.wantsStreams`.
   case streams(ticket: UInt64, [StreamDescription])
   /// Answer with `ServeReport.alive`.

@@ -6,11 +6,13 @@ import SPIFFE
 
 extension ServeLoop {
   /// Calls `then` with the streams of all loops, or with nil when the question could not be asked.
-  func askForStreams(of id: SPIFFEID, _ then: @escaping ([StreamDescription]?) -> Void) {
+  func askForStreams(
+    of id: SPIFFEID, _ query: ClientStatusQuery, _ then: @escaping ([StreamDescription]?) -> Void
+  ) {
     let ticket = nextStreamTicket
     nextStreamTicket += 1
     streamQuestions[ticket] = then
-    if !crossings.reports.push(.wantsStreams(loop: index, ticket: ticket, of: id)) {
+    if !crossings.reports.push(.wantsStreams(loop: index, ticket: ticket, of: id, query)) {
       streamQuestions.removeValue(forKey: ticket)
       then(nil)
     }

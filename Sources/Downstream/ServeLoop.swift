@@ -287,8 +287,9 @@ public final class ServeLoop: ListenerOwner {
     case .reportClients(let ticket):
       let facts = clients.values.flatMap { $0.facts }
       crossings.reports.push(.clients(loop: index, ticket: ticket, facts, sinks: sinks.map(\.facts)))
-    case .describeStreams(let id, let ticket):
-      let streams = clients.values.filter { $0.peer.id == id }.flatMap(\.streamDescriptions)
+    case .describeStreams(let id, let query, let ticket):
+      var room = ClientStatusQuery.resourcesMost
+      let streams = clients.values.filter { $0.peer.id == id }.flatMap { $0.describe(query, room: &room) }
       crossings.reports.push(.streams(loop: index, ticket: ticket, streams))
     case .streams(let ticket, let streams):
       streamQuestions.removeValue(forKey: ticket)?(streams)

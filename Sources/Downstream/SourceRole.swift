@@ -99,11 +99,11 @@ enum SourceRole {
     }
   }
 
-  /// All subscriptions with every resource they hold.
-  var details: [SubscriptionDetail] {
+  /// All subscriptions with the resources they hold, as far as there is `room` for them.
+  func details(room: inout Int) -> [SubscriptionDetail] {
     switch self {
-    case .ads(let server): server.details
-    case .classic(let source): source.details
+    case .ads(let server): server.details(room: &room)
+    case .classic(let source): source.details(room: &room)
     }
   }
 

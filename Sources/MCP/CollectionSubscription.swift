@@ -39,12 +39,12 @@ struct CollectionSubscription {
     pacing = ResendPacing(limits: limits)
   }
 
-  var detail: SubscriptionDetail {
+  func detail(_ room: inout Int) -> SubscriptionDetail {
     let held = held ?? .empty
     let isSetRefused = refusedSets.contains(held.version)
-    return SubscriptionDetail(typeURL: collection.name, deliveries, held: held, confirmed: confirmed) {
-      isSetRefused || refused.contains($0)
-    }
+    return SubscriptionDetail(
+      typeURL: collection.name, deliveries, held: held, confirmed: confirmed, room: &room
+    ) { isSetRefused || refused.contains($0) }
   }
 
   /// `isFirst`: of this collection on this stream.

@@ -92,8 +92,8 @@ public struct MCPSource {
     agenda.indices.map { SubscriptionStatus(typeURL: agenda.name($0), subscriptions[$0].deliveries) }
   }
 
-  /// All subscriptions with every resource they hold. Costs as much as they hold.
-  public var details: [SubscriptionDetail] { subscriptions.map(\.detail) }
+  /// All subscriptions with the resources they hold, as far as there is `room` for them. Costs as much as is listed.
+  public func details(room: inout Int) -> [SubscriptionDetail] { subscriptions.map { $0.detail(&room) } }
 
   /// Some message has waited for its answer for longer than `limits.acknowledgement`.
   public func isLagging(now: Instant) -> Bool {

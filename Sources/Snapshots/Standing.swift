@@ -21,19 +21,25 @@ public struct SubscriptionDetail: Sendable {
   public let status: SubscriptionStatus
   /// Of the last response; nil before the first.
   public let standing: Standing?
-  /// In the order of the collection.
+  /// In the order of the collection; none when they are more than could be listed.
   public let resources: [ResourceStanding]
 
   /// - Parameters:
   ///   - held: what was sent last, refused or not.
   ///   - confirmed: where responses are whole sets, the set that was accepted last.
+  ///   - room: resources that may still be listed; less by those that are.
   ///   - isRefused: whether the client refused this content.
   public init(
     typeURL: String, _ deliveries: Deliveries, held: Collection, confirmed: Collection? = nil,
-    isRefused: (Resource) -> Bool
+    room: inout Int, isRefused: (Resource) -> Bool
   ) {
     status = SubscriptionStatus(typeURL: typeURL, deliveries)
     standing = deliveries.standing
+    guard held.count <= room else {
+      resources = []
+      return
+    }
+    room -= held.count
     let waiting = deliveries.unanswered
     var resources: [ResourceStanding] = []
     for resource in held.resources {

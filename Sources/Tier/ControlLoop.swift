@@ -467,11 +467,11 @@ public final class ControlLoop: TimerHandler {
       questions[ticket]?.sinks += sinks
       questions[ticket]?.missing.remove(index)
       if questions[ticket]?.missing.isEmpty == true { settle(ticket) }
-    case .wantsStreams(let index, let ticket, let id):
+    case .wantsStreams(let index, let ticket, let id, let query):
       let ticket = streamQuestions.ask(for: index, ticket: ticket, loops: serving.count, now: loop.now)
       for handle in serving {
         // A loop whose mailbox is full answers nothing: then the others' answer is all there is.
-        handle.commands.push(.describeStreams(of: id, ticket: ticket))
+        handle.commands.push(.describeStreams(of: id, query, ticket: ticket))
         handle.wake()
       }
     case .streams(_, let ticket, let streams):

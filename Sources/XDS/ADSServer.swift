@@ -112,9 +112,9 @@ public struct ADSServer {
     }
   }
 
-  /// All subscriptions with every resource they hold. Costs as much as they hold.
-  public var details: [SubscriptionDetail] {
-    agenda.indices.map { dialect == .delta ? deltas[$0].detail : worlds[$0].detail }
+  /// All subscriptions with the resources they hold, as far as there is `room` for them. Costs as much as is listed.
+  public func details(room: inout Int) -> [SubscriptionDetail] {
+    agenda.indices.map { dialect == .delta ? deltas[$0].detail(&room) : worlds[$0].detail(&room) }
   }
 
   /// Some response has waited for its answer for longer than `limits.acknowledgement`. Bare kinds do not

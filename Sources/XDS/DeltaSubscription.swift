@@ -32,8 +32,8 @@ struct DeltaSubscription {
     pacing = ResendPacing(limits: limits)
   }
 
-  var detail: SubscriptionDetail {
-    SubscriptionDetail(typeURL: typeURL, deliveries, held: held) { refused.contains($0) }
+  func detail(_ room: inout Int) -> SubscriptionDetail {
+    SubscriptionDetail(typeURL: typeURL, deliveries, held: held, room: &room) { refused.contains($0) }
   }
 
   /// `isFirst`: of this type on this stream.

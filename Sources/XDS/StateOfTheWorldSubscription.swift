@@ -37,11 +37,12 @@ struct StateOfTheWorldSubscription {
     pacing = ResendPacing(limits: limits)
   }
 
-  var detail: SubscriptionDetail {
+  func detail(_ room: inout Int) -> SubscriptionDetail {
     let held = held ?? .empty
     let isRefused = refused.contains(held.version)
-    return SubscriptionDetail(typeURL: typeURL, deliveries, held: held, confirmed: confirmed) { _ in isRefused
-    }
+    return SubscriptionDetail(
+      typeURL: typeURL, deliveries, held: held, confirmed: confirmed, room: &room
+    ) { _ in isRefused }
   }
 
   private var isBare: Bool { url.flatMap { Kinds[$0.type]?.isBare } ?? false }

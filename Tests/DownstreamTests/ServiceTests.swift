@@ -245,6 +245,24 @@ import Testing
     #expect(try count { $0.contains = "car~" } == 1)
   }
 
+  @Test func longAnswersArePacedAndEndlessOnesAreCut() throws {
+    let stage = try stage()
+    stage.publish(try (0..<1_001).map { try resource("foo", "r\($0)") })
+    let a = try ready(stage)
+    for _ in 0..<3 {
+      #expect(try configs(stage, a).first?.genericXdsConfigs.count == 1_002)
+    }
+    let call = StagedCall(ServiceTests.status + "FetchClientStatus", on: a, [[]])
+    #expect(stage.run { call.status != nil })
+    #expect(call.status?.code == .resourceExhausted)
+    stage.network.run(for: .seconds(11))
+    #expect(try configs(stage, a).first?.genericXdsConfigs.count == 1_002)
+    stage.network.run(for: .seconds(11))
+    stage.publish(try (0..<20_001).map { try resource("foo", "r\($0)") })
+    #expect(stage.run { a.responses == 2 })
+    #expect(try configs(stage, a).first?.genericXdsConfigs.map(\.name) == ["*"])
+  }
+
   @Test func theStreamAnswersEachRequestInFull() throws {
     let stage = try stage()
     let a = try ready(stage)

@@ -146,8 +146,8 @@ final class Stage {
   func answerStreamQuestions() {
     for report in crossings.reports.drain() {
       switch report {
-      case .wantsStreams(_, let ticket, let id):
-        serving.handle(.describeStreams(of: id, ticket: ticket))
+      case .wantsStreams(_, let ticket, let id, let query):
+        serving.handle(.describeStreams(of: id, query, ticket: ticket))
         answerStreamQuestions()
       case .streams(_, let ticket, let streams): serving.handle(.streams(ticket: ticket, streams))
       default: break

@@ -20,10 +20,19 @@ public struct StreamDescription: Sendable {
   /// As in status.
   public let dialect: String
   public let subscriptions: [SubscriptionDetail]
+
+  /// Resources that are listed.
+  var resources: Int { subscriptions.reduce(0) { $0 + $1.resources.count } }
 }
 
 /// Which streams a request asks for.
-struct ClientStatusQuery {
+public struct ClientStatusQuery: Sendable {
+  /// Resources that one serve loop lists in one answer. Reason: some ten milliseconds of its time. What is more has
+  /// the entry of its subscription alone.
+  static let resourcesMost = 20_000
+  /// An answer that lists no more may be had as often as one likes; others are paced as `limits.resend` says.
+  static let freeResources = 1_000
+
   private let matchers: [NodeNameMatcher]
 
   init(_ request: [UInt8]) throws(GRPCStatus) {
@@ -33,17 +42,16 @@ struct ClientStatusQuery {
     self.matchers = matchers
   }
 
-  func response(_ streams: [StreamDescription]) -> [UInt8] {
-    // Any one of the matchers will do, and none asks for all.
-    let wanted = streams.filter { stream in
-      matchers.isEmpty || matchers.contains { $0.matches(stream.nodeID) }
-    }
-    return bytes(of: Envoy_Service_Status_V3_ClientStatusResponse.with { $0.config = wanted.map(\.config) })
+  /// Any one of the matchers will do, and none asks for all.
+  func wants(_ nodeID: String) -> Bool { matchers.isEmpty || matchers.contains { $0.matches(nodeID) } }
+
+  static func response(_ streams: [StreamDescription]) -> [UInt8] {
+    bytes(of: Envoy_Service_Status_V3_ClientStatusResponse.with { $0.config = streams.map(\.config) })
   }
 }
 
 /// The part of a NodeMatcher that can be answered: a relay keeps no metadata of its clients.
-private struct NodeNameMatcher {
+private struct NodeNameMatcher: Sendable {
   private let pattern: Envoy_Type_Matcher_V3_StringMatcher.OneOf_MatchPattern?
   private let ignoresCase: Bool
 
