@@ -97,7 +97,7 @@ let package = Package(
     // 5 services
     room(
       "Upstream",
-      ["GRPC", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "Transport", "Trust", "XDS"]),
+      ["GRPC", "MCP", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "Transport", "Trust", "XDS"]),
     room(
       "Downstream",
       [
@@ -123,8 +123,9 @@ let package = Package(
     room(
       "Tier",
       [
-        "Admin", "Configuration", "Documents", "Downstream", "Gates", "Identity", "Manifests", "Metrics",
-        "Origins", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "Store", "TLS", "Transport",
+        "Admin", "Configuration", "Documents", "Downstream", "Gates", "Identity", "MCP", "Manifests",
+        "Metrics", "Origins", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "Store", "TLS",
+        "Transport",
         "Trust",
         "Upstream", "XDS",
       ]),
@@ -169,7 +170,7 @@ let package = Package(
         "MCP", "Primitives", "Protos", "Snapshots",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
-      excluding: ["Conversations"]),
+      excluding: ["Conversations", "SinkConversations"]),
     tests("Gates", ["Gates", "Policy", "Primitives", "SPIFFE", "Snapshots"]),
     tests("Configuration", ["Configuration", "Documents", "Policy", "Primitives", "SPIFFE"]),
     tests("Policy", ["Documents", "Policy", "Primitives", "SPIFFE", "Snapshots"]),
@@ -214,8 +215,8 @@ let package = Package(
     tests(
       "Upstream",
       [
-        "GRPC", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "TestCertificates", "Transport", "Trust",
-        "Upstream", "XDS",
+        "GRPC", "MCP", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "TestCertificates", "Transport",
+        "Trust", "Upstream", "XDS",
       ]),
     tests("Transport", ["GRPC", "HTTP2", "Primitives", "Ring", "TLS", "TestCertificates", "Transport"]),
     support(

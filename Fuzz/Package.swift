@@ -64,6 +64,7 @@ let package = Package(
     fuzzer("MCP", ["MCP", "Primitives", "Snapshots"]),
     fuzzer("Services", ["Downstream", "GRPC", "Snapshots"]),
     fuzzer("XDS", ["Primitives", "Snapshots", "XDS"]),
+    fuzzer("MCPSink", ["MCP", "Primitives", "Snapshots"]),
     fuzzer("Policy", ["Documents", "Policy", "Primitives"]),
   ]
 )

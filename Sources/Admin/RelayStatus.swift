@@ -214,11 +214,13 @@ public struct SourceStatus: Sendable, Equatable, Decodable {
   public var rejected: [Rejection]
   public var rejectedTotal: Int
   public var lastError: String?
+  /// Of an upstream with an open stream: which of its addresses.
+  public var address: String?
 
   /// Cuts `rejected` to what is listed; `rejectedTotal` stays the count of all that were given.
   public init(
     name: String, kind: String, state: State, since: Timestamp, resources: Int = 0,
-    rejected: [Rejection] = [], lastError: String? = nil
+    rejected: [Rejection] = [], lastError: String? = nil, address: String? = nil
   ) {
     self.name = name
     self.kind = kind
@@ -228,6 +230,7 @@ public struct SourceStatus: Sendable, Equatable, Decodable {
     self.rejected = Array(rejected.prefix(SourceStatus.rejectionsListed))
     self.rejectedTotal = rejected.count
     self.lastError = lastError
+    self.address = address
   }
 }
 

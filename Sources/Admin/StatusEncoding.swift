@@ -143,6 +143,7 @@ extension SourceStatus {
         })
       writer.field("rejectedTotal", rejectedTotal)
       writer.field("lastError", lastError)
+      writer.field("address", address)
     }
   }
 }

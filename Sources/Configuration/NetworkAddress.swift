@@ -78,7 +78,7 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
 
   /// Letters, digits, `-` and `_` in labels of 1 to 63, at most 253 in all, and the last one no number:
   /// `10.0.0` is a mistyped address.
-  private static func isName(_ text: String) -> Bool {
+  static func isName(_ text: String) -> Bool {
     let labels = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
     guard text.utf8.count <= 253, let last = labels.last, !last.allSatisfy(isDigit) else { return false }
     return labels.allSatisfy { (1...63).contains($0.count) && $0.allSatisfy(isNameByte) }
@@ -88,7 +88,7 @@ public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
     (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
   }
 
-  private static func isNameByte(_ byte: UInt8) -> Bool {
+  static func isNameByte(_ byte: UInt8) -> Bool {
     switch byte {
     case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
       UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):

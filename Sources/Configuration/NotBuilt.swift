@@ -9,11 +9,7 @@ enum NotBuilt {
     "": ["audit", "history"],
     "identity": ["federation", "offlineGoal"],
     "sources": ["git", "etcd"],
-    "sources.upstream": ["dnsName", "ca"],
   ]
-
-  /// Values of `sources.upstream.protocol`.
-  static let protocols = ["mcp", "mcp-aggregated"]
 
   /// The one value of `brake.removes` that this version can honour: it turns the brake off.
   static let brakeOff = "100%"

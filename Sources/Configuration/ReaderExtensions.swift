@@ -94,6 +94,18 @@ extension MappingReader {
     }
   }
 
+  /// A DNS name without wildcard, not an address.
+  func hostName(_ key: String, required: Bool = false, example: String) -> String? {
+    guard let text = string(key, required: required) else { return nil }
+    guard NetworkAddress.isName(text.value) else {
+      problems.report(
+        text.position, "\(name(key)) is \(Problem.quote(text.value)), which is no DNS name",
+        howToFix: example.isEmpty ? "" : "write it like \(example)")
+      return nil
+    }
+    return text.value
+  }
+
   /// The addresses of one server in order of preference, each once.
   func addresses(_ key: String) -> [NetworkAddress]? {
     guard let texts = strings(key, required: true) else { return nil }

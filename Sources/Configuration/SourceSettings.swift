@@ -2,7 +2,6 @@
 
 internal import Documents
 public import Policy
-public import SPIFFE
 
 /// One source of truth.
 public struct SourceSettings: Sendable {
@@ -10,6 +9,8 @@ public struct SourceSettings: Sendable {
   public let name: String
   public let kind: Kind
   public let only: SourceFilter
+  /// Domain of the cluster that short host names are completed with; nil: they stay as they are.
+  public let expandHosts: String?
 
   public enum Kind: Sendable {
     case upstream(UpstreamSettings)
@@ -39,6 +40,7 @@ public struct SourceSettings: Sendable {
     let upstream = reader.mapping("upstream", UpstreamSettings.read)
     let directory = reader.mapping("directory") { $0.path("path", required: true) }
     let only = reader.mapping("only", SourceFilter.read)
+    let expandHosts = reader.hostName("expandHosts", example: "cluster.local")
     let kinds = ["upstream", "directory", "git", "etcd"].filter { reader.entry($0) != nil }
     guard kinds.count == 1 else {
       reader.problems.report(
@@ -51,7 +53,8 @@ public struct SourceSettings: Sendable {
     guard let name, let kind = upstream.map(Kind.upstream) ?? directory.map({ .directory(path: $0) }) else {
       return nil
     }
-    return SourceSettings(name: name.value, kind: kind, only: only ?? .everything)
+    return SourceSettings(
+      name: name.value, kind: kind, only: only ?? .everything, expandHosts: expandHosts)
   }
 }
 
@@ -68,45 +71,5 @@ public struct SourceFilter: Sendable {
     let namespaces = reader.strings("namespaces", emptyText: true)?.map { GlobPattern($0.value) }
     return SourceFilter(
       namespaces: namespaces.flatMap { $0.isEmpty ? nil : GlobList($0) }, types: reader.types("types"))
-  }
-}
-
-/// A server that speaks MCP over xDS, over mutual TLS.
-public struct UpstreamSettings: Sendable {
-  public enum Dialect: String, Sendable {
-    case delta
-    /// State of the world.
-    case sotw
-  }
-
-  /// In order of preference; at least one.
-  public let addresses: [NetworkAddress]
-  /// Who it must be.
-  public let spiffeID: SPIFFEPattern
-  public let dialect: Dialect
-  /// Kinds to subscribe; nil: every known kind.
-  public let types: [TypePattern]?
-
-  static func read(_ reader: MappingReader) -> UpstreamSettings? {
-    NotBuilt.refuseKeys(of: reader)
-    let addresses = reader.addresses("addresses")
-    let isRefused = NotBuilt.refuses("dnsName", in: reader) && reader.entry("spiffeID") == nil
-    let spiffeID = isRefused ? nil : reader.identityPattern("spiffeID")
-    let dialect = dialect(of: reader)
-    let types = reader.types("types")
-    guard let addresses, let spiffeID else { return nil }
-    return UpstreamSettings(addresses: addresses, spiffeID: spiffeID, dialect: dialect, types: types)
-  }
-
-  private static func dialect(of reader: MappingReader) -> Dialect {
-    let built = [Dialect.delta, .sotw].map(\.rawValue)
-    guard let word = reader.choice("protocol", of: built + NotBuilt.protocols) else { return .delta }
-    guard let dialect = Dialect(rawValue: word.value) else {
-      reader.problems.report(
-        word.position, "\(reader.name("protocol")) \(word.value) is not built into this version yet",
-        howToFix: "use delta or sotw")
-      return .delta
-    }
-    return dialect
   }
 }

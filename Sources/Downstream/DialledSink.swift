@@ -169,7 +169,7 @@ final class DialledSink: DialerOwner, TimerHandler {
   func connectionReady(_ connection: Connection) {
     guard case .dialling(let dial) = state, let peer else { return }
     // What it would still take, another instance of it can take.
-    connection.onGoAway = { [weak self, weak connection] in
+    connection.onGoAway = { [weak self, weak connection] _ in
       self?.streamEnds("the sink is going away")
       connection?.close(.closedHere(GRPCStatus(.cancelled, "the sink is going away")))
     }

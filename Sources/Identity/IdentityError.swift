@@ -2,6 +2,7 @@
 
 public import Primitives
 public import SPIFFE
+public import TLS
 public import Trust
 
 public enum IdentityError: Explained, Equatable {
@@ -15,6 +16,9 @@ public enum IdentityError: Explained, Equatable {
   case noOwnBundle(svid: String, TrustDomain)
   /// Peers with our own bundle would refuse our SVID.
   case unusable(svid: String, bundle: String, VerificationFailure)
+  /// The file with an upstream's authority cannot be used.
+  case authority(path: String, TLSError)
+  case noAuthority(path: String, subject: String)
   /// The files were replaced again and again while they were read.
   case changing(path: String)
 
@@ -28,6 +32,9 @@ public enum IdentityError: Explained, Equatable {
       "There is no bundle for \(trustDomain), the trust domain of \(svid)"
     case .unusable(let svid, let bundle, let failure):
       "\(svid) does not verify against \(bundle): \(failure.what)"
+    case .authority(let path, let error): "\(path): \(error.what)"
+    case .noAuthority(let path, let subject):
+      "\(path) holds a certificate that is no authority (\(ForeignText.line(subject)))"
     case .changing(let path): "\(path) and its companions changed while they were read"
     }
   }
@@ -37,6 +44,8 @@ public enum IdentityError: Explained, Equatable {
     case .fileUnreadable(_, let number): SystemError.cause(number)
     case .svid(_, let error), .key(_, let error), .bundle(_, _, let error): error.why
     case .unusable(_, _, let failure): failure.why
+    case .authority(_, let error): error.why
+    case .noAuthority: "It is probably the server's own certificate"
     case .fileTooLarge: "It is probably not the file that was meant"
     case .noOwnBundle, .changing: ""
     }
@@ -49,6 +58,7 @@ public enum IdentityError: Explained, Equatable {
     case .svid(_, let error), .key(_, let error), .bundle(_, _, let error): error.howToFix
     case .noOwnBundle(_, let trustDomain): "Add \(trustDomain) to identity.bundles"
     case .unusable(_, _, let failure): failure.howToFix
+    case .authority, .noAuthority: "Give the certificates that issue the server's, as PEM"
     case .changing: "Replace SVID and key together, then wait: they are read again at the next change"
     }
   }

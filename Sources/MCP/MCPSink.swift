@@ -28,7 +28,8 @@ public struct MCPSink {
     /// The upstream's address, for reports.
     public var upstream: String
     public var limits: Limits
-    public var canonicalize: BodyCanonicalizer?
+    /// How objects are taken in.
+    public var intake: Intake
 
     /// `method` must not be `incrementalAggregated`: its responses do not say what they are of.
     public init(
@@ -44,7 +45,7 @@ public struct MCPSink {
       self.source = source
       self.upstream = upstream
       self.limits = limits
-      self.canonicalize = canonicalize
+      intake = Intake(canonicalize: canonicalize)
     }
   }
 
@@ -61,8 +62,9 @@ public struct MCPSink {
   private struct Topic {
     let kind: Kind
     var collection: MCPCollection
-    /// The upstream ended a stream over it.
-    var isUnsupported = false
+    /// When the upstream ended a stream over it; nil while it has not.
+    var refusedAt: Instant?
+    var isUnsupported: Bool { refusedAt != nil }
     /// The next change of this stream is everything.
     var awaitsEverything = false
     /// We said what we hold and wait for the answer.
@@ -74,6 +76,9 @@ public struct MCPSink {
 
   /// Most bytes of a request. Reason: Galley receives 1 MiB at most.
   static let requestBytesMax = 1024 * 1024
+  /// For how long a collection is not asked for after the upstream ended a stream over it. Reason: another
+  /// version of the server may have it, and asking costs every other collection a new stream.
+  static let refusalLasts: Duration = .seconds(600)
   /// The gRPC status code of that name.
   private static let invalidArgument = 3
 
@@ -107,9 +112,27 @@ public struct MCPSink {
   /// Holds what an earlier process held, before the first stream.
   public mutating func hold(_ held: [TypeName: Collection]) { following.begin(held: held) }
 
-  /// Begins a new stream with what this sink itself holds; `upstream` is who answers now.
-  public mutating func resume(upstream: String) -> [[UInt8]] {
-    begin(held: following.held, upstream: upstream)
+  /// Begins a new stream with what this sink itself holds; `upstream` is who answers now. What another
+  /// server, or this one long ago, did not know is asked for again.
+  public mutating func resume(upstream: String, now: Instant) -> [[UInt8]] {
+    if upstream != settings.upstream { nameByCollection() }
+    for index in topics.indices {
+      guard let refusedAt = topics[index].refusedAt else { continue }
+      if upstream != settings.upstream || now - refusedAt >= MCPSink.refusalLasts {
+        topics[index].refusedAt = nil
+      }
+    }
+    return begin(held: following.held, upstream: upstream)
+  }
+
+  /// Begins a new stream at the same upstream, which just ended one over a collection.
+  public mutating func reopen() -> [[UInt8]] { begin(held: following.held, upstream: settings.upstream) }
+
+  /// Everything that was ever answered has been answered on this stream, too: another one is not needed.
+  public var isAnsweredAnew: Bool {
+    topics.indices.allSatisfy {
+      topics[$0].isUnsupported || !following.isAnswered($0) || following.isAnsweredOnStream($0)
+    }
   }
 
   /// Takes one message. An error ends the stream; what is held stays.
@@ -167,7 +190,8 @@ public struct MCPSink {
     guard code == MCPSink.invalidArgument, let index = unsupported(message) else { return (.failed, []) }
     let name = topics[index].collection.name
     let isFirstAnswer = !topics.indices.contains { following.isAnswered($0) }
-    if settings.method == .aggregated, !namesByBody, isFirstAnswer {
+    let isOfEveryEra = MCPSink.kindsOfEveryEra.contains(topics[index].kind.type.kind)
+    if settings.method == .aggregated, !namesByBody, isFirstAnswer, isOfEveryEra {
       return (.reopen(without: name), nameByBody(now: now))
     }
     let updates = drop(index, now: now) + following.completed()
@@ -175,7 +199,12 @@ public struct MCPSink {
     return (topics.allSatisfy(\.isUnsupported) ? .failed : .reopen(without: name), updates)
   }
 
-  /// A server that knows none of our names may be an Istio 1.0: asks it in its own words.
+  /// What every server of the classic protocol has: only a refusal of one of these is about its name.
+  private static let kindsOfEveryEra: Set<String> = [
+    "VirtualService", "DestinationRule", "Gateway", "ServiceEntry",
+  ]
+
+  /// A server that does not know such a name is an Istio 1.0: asks it in its own words.
   private mutating func nameByBody(now: Instant) -> [SourceUpdate] {
     namesByBody = true
     var updates: [SourceUpdate] = []
@@ -189,8 +218,16 @@ public struct MCPSink {
     return updates
   }
 
+  private mutating func nameByCollection() {
+    guard namesByBody else { return }
+    namesByBody = false
+    for index in topics.indices {
+      if let collection = MCPCollection(of: topics[index].kind) { topics[index].collection = collection }
+    }
+  }
+
   private mutating func drop(_ index: Int, now: Instant) -> [SourceUpdate] {
-    topics[index].isUnsupported = true
+    topics[index].refusedAt = now
     _ = following.noteAnswer(index, now: now)
     return [
       SourceUpdate(
@@ -201,6 +238,11 @@ public struct MCPSink {
   /// Kinds the upstream has not answered since this sink was made.
   public var unanswered: [TypeURL] {
     topics.indices.filter { !following.isAnswered($0) }.map { topics[$0].kind.typeURL }
+  }
+
+  /// The kind of a collection that an event names.
+  public func type(of collection: String) -> TypeName? {
+    topics.first { $0.collection.name == collection }?.kind.type
   }
 
   /// Collections the upstream does not have; not asked for again.
@@ -241,7 +283,7 @@ public struct MCPSink {
     ResponseReading.Context(
       type: topics[index].kind.type, held: following.held(index), source: settings.source,
       place: settings.upstream, wallClock: wallClock, limits: settings.limits,
-      canonicalize: settings.canonicalize)
+      intake: settings.intake)
   }
 
   private mutating func take(

@@ -18,7 +18,7 @@ public struct DirectoryState: Sendable {
   private let folder: String
   private let options: ManifestOptions
   private let limits: Limits
-  private let canonicalize: BodyCanonicalizer
+  private let intake: Intake
 
   private var files: [String: HeldFile] = [:]
   private var inUse: [ObjectIdentity: ObjectInUse] = [:]
@@ -55,16 +55,18 @@ public struct DirectoryState: Sendable {
   }
 
   /// `previous`: what this source had delivered before a restart. It is used where a file is bad now, keeps
-  /// creation times, and makes a directory that comes up empty a fault instead of a deletion.
+  /// creation times, and makes a directory that comes up empty a fault instead of a deletion. `rewrite`: what
+  /// becomes of each body before it is hashed.
   public init(
     source: String, folder: String, options: ManifestOptions = ManifestOptions(), limits: Limits = Limits(),
-    previous: [Resource] = []
+    previous: [Resource] = [], rewrite: BodyRewriter? = nil
   ) {
     self.source = source
     self.folder = folder
     self.options = options
     self.limits = limits
-    canonicalize = CanonicalForm(schema: options.schema).bodyCanonicalizer
+    intake = Intake(
+      canonicalize: CanonicalForm(schema: options.schema).bodyCanonicalizer, rewrite: rewrite)
     for resource in previous {
       let identity = ObjectIdentity(type: resource.type, namespace: resource.namespace, name: resource.name)
       inUse[identity] = ObjectInUse(resource: resource, owners: [])
@@ -168,7 +170,7 @@ public struct DirectoryState: Sendable {
       let draft = object.draft(source: source, firstSeen: inUse[identity]?.resource.createTime ?? now)
       do {
         let resource = try Admission.admit(
-          type: identity.type, draft: draft, limits: limits, canonicalize: canonicalize)
+          type: identity.type, draft: draft, limits: limits, intake: intake)
         held.objects.append(FoundObject(identity: identity, place: object.position, resource: resource))
       } catch {
         held.rejected.append(

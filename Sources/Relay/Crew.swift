@@ -6,10 +6,13 @@ import Primitives
 import Tier
 
 final class Crew: Sendable {
+  /// Names looked up at once. Reason: a name that hangs takes a thread; a relay has a handful of upstreams.
+  private static let namesAtOnce = 4
+
   private let identity: ThreadWorker
   private let manifests: ThreadWorker
   private let publisher: ThreadWorker
-  private let resolver: ThreadWorker
+  private let resolver: WorkerPool
   private let store: ThreadWorker
   private let journal: ThreadWorker
   let logger: Logger
@@ -18,7 +21,7 @@ final class Crew: Sendable {
     identity = ThreadWorker(name: "identity", capacity: limits.workerMailbox)
     manifests = ThreadWorker(name: "manifests", capacity: limits.workerMailbox)
     publisher = ThreadWorker(name: "publisher", capacity: limits.workerMailbox)
-    resolver = ThreadWorker(name: "resolver", capacity: limits.workerMailbox)
+    resolver = WorkerPool(name: "resolver", threads: Crew.namesAtOnce, capacity: limits.workerMailbox)
     store = ThreadWorker(name: "store", capacity: limits.workerMailbox)
     let journal = ThreadWorker(name: "journal", capacity: limits.workerMailbox)
     self.journal = journal
@@ -38,7 +41,8 @@ final class Crew: Sendable {
 
   /// Runs what waits and ends every thread; the journal last, because the others may still speak.
   func stop() {
-    for worker in [identity, manifests, publisher, resolver, store, journal] { worker.stop() }
+    resolver.stop()
+    for worker in [identity, manifests, publisher, store, journal] { worker.stop() }
   }
 }
 

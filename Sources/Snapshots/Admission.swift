@@ -24,6 +24,14 @@ public enum Admission {
   public static func admit(
     type: TypeName, draft: ResourceDraft, limits: Limits, canonicalize: BodyCanonicalizer? = nil
   ) throws(AdmissionError) -> Resource {
+    try admit(type: type, draft: draft, limits: limits, intake: Intake(canonicalize: canonicalize))
+  }
+
+  /// The same for a source that rewrites bodies: every rule holds for what is served. Whether the object is
+  /// left out is for the caller to ask, who knows what that means.
+  public static func admit(
+    type: TypeName, draft: ResourceDraft, limits: Limits, intake: Intake
+  ) throws(AdmissionError) -> Resource {
     let kind = Kinds[type]
     var draft = draft
     try checkBody(draft, kind: kind)
@@ -41,7 +49,14 @@ public enum Admission {
     }
     // Before encoding, so that an oversized body is never copied.
     try checkSize(draft.body.count, limits)
-    let version = try contentVersion(draft, canonicalize)
+    if let rewrite = intake.rewrite {
+      do {
+        draft.body = try rewrite(draft, type) ?? draft.body
+      } catch {
+        throw .brokenBody(error.reason)
+      }
+    }
+    let version = try contentVersion(draft, intake.canonicalize)
     let resource = Resource(
       draft, type: type, wireName: wireName(namespace: draft.namespace, name: draft.name),
       version: version, isBare: kind?.isBare == true)

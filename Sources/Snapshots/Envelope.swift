@@ -70,7 +70,7 @@ extension Admission {
   /// repeats outside the payload; `seen` is used where the peer gives no creation time.
   public static func admit(
     type: TypeName, payload: EncodedAny, wrapperName: String?, source: String, seen: Timestamp,
-    limits: Limits, canonicalize: BodyCanonicalizer? = nil
+    limits: Limits, intake: Intake = Intake()
   ) throws(AdmissionError) -> Resource {
     guard payload.value.count <= limits.resourceBytes else {
       throw .tooLarge(bytes: payload.value.count, limit: limits.resourceBytes)
@@ -79,20 +79,20 @@ extension Admission {
       let bare = ResourceDraft(
         namespace: "", name: "", createTime: seen, bodyMessage: payload.messageName,
         body: payload.value, source: source)
-      return try admit(type: type, draft: bare, limits: limits, canonicalize: canonicalize)
+      return try admit(type: type, draft: bare, limits: limits, intake: intake)
     }
     guard payload.messageName == "istio.mcp.v1alpha1.Resource" else {
       throw .wrongBody(expected: "istio.mcp.v1alpha1.Resource", found: payload.messageName)
     }
     return try admit(
       type: type, envelope: payload.value, wrapperName: wrapperName, source: source, seen: seen,
-      limits: limits, canonicalize: canonicalize)
+      limits: limits, intake: intake)
   }
 
   /// Admits an encoded istio.mcp.v1alpha1.Resource: what classic MCP carries, and the xDS payload.
   public static func admit(
     type: TypeName, envelope: [UInt8], wrapperName: String?, source: String, seen: Timestamp,
-    limits: Limits, canonicalize: BodyCanonicalizer? = nil
+    limits: Limits, intake: Intake = Intake()
   ) throws(AdmissionError) -> Resource {
     guard envelope.count <= limits.resourceBytes else {
       throw .tooLarge(bytes: envelope.count, limit: limits.resourceBytes)
@@ -116,7 +116,7 @@ extension Admission {
       namespace: namespace, name: name, labels: metadata.labels, annotations: metadata.annotations,
       createTime: try metadata.time(else: seen), bodyMessage: body.messageName, body: body.value,
       source: source)
-    return try admit(type: type, draft: draft, limits: limits, canonicalize: canonicalize)
+    return try admit(type: type, draft: draft, limits: limits, intake: intake)
   }
 
   /// The name an xDS payload gives itself, readable even where the object will be set aside; nil when

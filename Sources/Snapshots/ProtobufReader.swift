@@ -126,6 +126,12 @@ public struct ProtobufReader {
     return value
   }
 
+  /// Where the cursor stands, for `raw`.
+  var offset: Int { position }
+
+  /// Bytes that the cursor has passed, as they are.
+  func raw(since start: Int) -> [UInt8] { Array(bytes[start..<position]) }
+
   /// Bytes between the cursor and the end.
   public var remaining: Int { end - position }
 

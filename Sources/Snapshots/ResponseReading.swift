@@ -39,11 +39,11 @@ public struct ResponseReading {
     public var place: String
     public var wallClock: Timestamp
     public var limits: Limits
-    public var canonicalize: BodyCanonicalizer?
+    public var intake: Intake
 
     public init(
       type: TypeName, held: Collection, source: String, place: String, wallClock: Timestamp,
-      limits: Limits, canonicalize: BodyCanonicalizer?
+      limits: Limits, intake: Intake
     ) {
       self.type = type
       self.held = held
@@ -51,7 +51,7 @@ public struct ResponseReading {
       self.place = place
       self.wallClock = wallClock
       self.limits = limits
-      self.canonicalize = canonicalize
+      self.intake = intake
     }
   }
 
@@ -114,19 +114,19 @@ public struct ResponseReading {
   ) {
     let seen = claimed.flatMap { context.held[$0]?.createTime } ?? context.wallClock
     do throws(AdmissionError) {
+      let resource: Resource
       switch content {
       case .nothing: throw .missing("content")
       case .payload(let payload):
-        admitted.append(
-          try Admission.admit(
-            type: context.type, payload: payload, wrapperName: wrapperName, source: context.source,
-            seen: seen, limits: context.limits, canonicalize: context.canonicalize))
+        resource = try Admission.admit(
+          type: context.type, payload: payload, wrapperName: wrapperName, source: context.source,
+          seen: seen, limits: context.limits, intake: context.intake)
       case .envelope(let bytes):
-        admitted.append(
-          try Admission.admit(
-            type: context.type, envelope: bytes, wrapperName: wrapperName, source: context.source,
-            seen: seen, limits: context.limits, canonicalize: context.canonicalize))
+        resource = try Admission.admit(
+          type: context.type, envelope: bytes, wrapperName: wrapperName, source: context.source,
+          seen: seen, limits: context.limits, intake: context.intake)
       }
+      if context.intake.leavesOut?(resource) != true { admitted.append(resource) }
     } catch {
       setAside(claimed, error, context)
     }

@@ -4,6 +4,7 @@ public import Configuration
 public import Documents
 import Downstream
 import Identity
+import MCP
 import Policy
 import Ring
 import SPIFFE
@@ -107,16 +108,33 @@ extension SourcePlan {
     let kind: Kind
     switch settings.kind {
     case .directory(let path): kind = .directory(path: path)
-    case .upstream(let upstream):
-      kind = .upstream(
-        UpstreamPlan(
-          endpoints: upstream.addresses.map { Endpoint(host: $0.host, port: $0.port) },
-          peer: upstream.spiffeID, dialect: upstream.dialect == .delta ? .delta : .stateOfTheWorld,
-          types: GlobList(upstream.types?.map(\.glob) ?? [GlobPattern("*/*")])))
+    case .upstream(let upstream): kind = .upstream(UpstreamPlan(upstream))
     }
     let only = SourceFilter(
       types: GlobList(settings.only.types?.map(\.glob) ?? [GlobPattern("*/*")]),
       namespaces: settings.only.namespaces ?? GlobList([GlobPattern("*")]))
     self.init(name: settings.name, kind: kind, only: only)
+    expandHosts = settings.expandHosts
+  }
+}
+
+extension UpstreamPlan {
+  init(_ settings: UpstreamSettings) {
+    let server: Server =
+      switch settings.server {
+      case .workload(let pattern): .workload(pattern)
+      case .host(let name, let ca): .host(dnsName: name, authority: AuthorityFile(path: ca))
+      }
+    let dialect: Dialect =
+      switch settings.dialect {
+      case .delta: .discovery(.delta)
+      case .sotw: .discovery(.stateOfTheWorld)
+      case .mcp: .classic(.resourceSource)
+      case .mcpAggregated: .classic(.aggregated)
+      }
+    self.init(
+      endpoints: settings.addresses.map { Endpoint(host: $0.host, port: $0.port) }, server: server,
+      dialect: dialect, types: GlobList(settings.types?.map(\.glob) ?? [GlobPattern("*/*")]))
+    takesGenerated = settings.takesGenerated
   }
 }

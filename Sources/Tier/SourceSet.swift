@@ -12,7 +12,6 @@ import Store
 import Transport
 import Trust
 import Upstream
-import XDS
 
 final class SourceSet: SubscriptionOwner {
   /// One source as status shows it.
@@ -31,6 +30,8 @@ final class SourceSet: SubscriptionOwner {
     var lastError: String?
     /// It had delivered before a restart, and that is served until it does again.
     var isRestored = false
+    /// Of an upstream without an SVID.
+    var authority: AuthorityWatch?
     var life: Life
   }
 
@@ -63,7 +64,7 @@ final class SourceSet: SubscriptionOwner {
     self.me = me
     self.report = report
     generator = SeededGenerator(seed: seed)
-    resolver = Resolver(worker: workers.resolver, limits: limits, wake: loop.waker)
+    resolver = Resolver(worker: workers.resolver, limits: limits, loop: loop, wake: loop.waker)
   }
 
   // MARK: what merging must know
@@ -77,9 +78,11 @@ final class SourceSet: SubscriptionOwner {
           name: source.name, listsEverything: true, supplies: { only.admits($0) },
           admits: { only.admits($0) })
       case .upstream(let upstream):
+        // What it is not asked for it cannot answer, and nothing may wait for that.
+        let asked = Set(upstream.kinds.map(\.type))
         return MergeSource(
           name: source.name, listsEverything: false,
-          supplies: { upstream.types.matches($0.description) && only.admits($0) },
+          supplies: { asked.contains($0) && only.admits($0) },
           admits: { only.admits($0) })
       }
     }
@@ -127,28 +130,22 @@ final class SourceSet: SubscriptionOwner {
   ) -> Entry {
     switch source.kind {
     case .upstream(let upstream):
-      let kinds = upstream.kinds.filter { source.only.admits($0.type) }
-      let settings = SubscriptionSettings(
-        source: source.name, endpoints: upstream.endpoints, peer: upstream.peer,
-        dialect: upstream.dialect, kinds: kinds, minimumTLS: plan.minimumTLS)
-      var subscriber = ADSSubscriber(
-        .init(
-          dialect: upstream.dialect, types: kinds.map(\.typeURL), node: Node(id: plan.node),
-          source: source.name, upstream: upstream.endpoints[0].description, instance: me.instance,
-          limits: limits, canonicalize: canonical.bodyCanonicalizer))
-      if let held { subscriber.hold(held.collections, positions: held.positions) }
+      let follower = upstream.follower(
+        of: source, plan, me: me, canonicalize: canonical.bodyCanonicalizer, held: held)
       let subscription = Subscription(
-        settings, subscriber: subscriber, loop: loop, limits: limits, memory: memory,
-        resolver: resolver, seed: generator.next(), owner: self)
+        upstream.settings(of: source, plan), follower: follower, loop: loop, limits: limits,
+        memory: memory, resolver: resolver, seed: generator.next(), owner: self)
       return Entry(
-        name: source.name, kind: "upstream", since: loop.wallClock, life: .upstream(subscription))
+        name: source.name, kind: "upstream", since: loop.wallClock,
+        authority: watch(upstream, for: subscription), life: .upstream(subscription))
     case .directory(let path):
       let name = source.name
       var settings = DirectorySettings(path: path)
       settings.quiet = plan.quiet
       settings.max = plan.quietMost
       let state = DirectoryState(
-        source: name, folder: path, limits: limits, previous: held?.resources ?? [])
+        source: name, folder: path, limits: limits, previous: held?.resources ?? [],
+        rewrite: source.expandHosts.map { ShortHosts(domain: $0).rewriter })
       let origin = DirectoryOrigin(settings, state: state, loop: loop, worker: workers.manifests) {
         [weak self] report in self?.received(report)
       }
@@ -156,7 +153,24 @@ final class SourceSet: SubscriptionOwner {
     }
   }
 
+  /// The authority of an upstream without an SVID, kept fresh.
+  private func watch(_ upstream: UpstreamPlan, for subscription: Subscription) -> AuthorityWatch? {
+    guard case .host(_, let file) = upstream.server else { return nil }
+    let (name, report) = (subscription.settings.source, report)
+    return AuthorityWatch(
+      file, loop: loop, worker: workers.identity,
+      adopt: { [weak subscription] in subscription?.adopt(authority: $0) },
+      failed: { [weak subscription] reason in
+        report(
+          TierEvent(
+            .error, "the authority of an upstream is not usable; the last good one stays in use",
+            [.init("source", name), .init("reason", reason)]))
+        subscription?.authorityFailed(reason)
+      })
+  }
+
   private func start(_ entry: Entry) {
+    entry.authority?.start()
     switch entry.life {
     case .upstream(let subscription): if let credentials { subscription.adopt(credentials) }
     case .directory(let origin): origin.start()
@@ -164,6 +178,7 @@ final class SourceSet: SubscriptionOwner {
   }
 
   private func stop(_ entry: Entry) {
+    entry.authority?.stop()
     switch entry.life {
     case .upstream(let subscription): subscription.stop()
     case .directory(let origin): origin.stop()
@@ -177,6 +192,7 @@ final class SourceSet: SubscriptionOwner {
 
   func pickUp() {
     resolver.deliver()
+    for entry in entries { entry.authority?.pickUp() }
     for case .directory(let origin) in entries.map(\.life) { origin.collect() }
   }
 

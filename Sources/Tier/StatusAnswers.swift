@@ -12,6 +12,7 @@ import SPIFFE
 import Snapshots
 import Transport
 import Trust
+import Upstream
 
 extension ControlLoop {
   func answer(_ request: AdminRequest, _ reply: @escaping @Sendable (AdminReply) -> Void) {
@@ -176,6 +177,23 @@ extension SourceSet.Entry {
       name: name, kind: kind, state: state, since: since, resources: resources,
       rejected: (rejected + filtered).map {
         SourceStatus.Rejection(place: $0.place, resource: $0.resource, reason: $0.reason)
-      }, lastError: lastError)
+      }, lastError: lastError ?? silence, address: address)
   }
+
+  private var address: String? {
+    guard case .upstream(let subscription) = life else { return nil }
+    return subscription.address?.description
+  }
+
+  /// Types that an upstream has not answered although it was given the time.
+  private var silence: String? {
+    guard state == .synced, case .upstream(let subscription) = life else { return nil }
+    let types = subscription.silent.map(\.text)
+    guard !types.isEmpty else { return nil }
+    let rest = types.count - SourceSet.Entry.silentTypesShown
+    return "it has not answered for " + types.prefix(SourceSet.Entry.silentTypesShown).joined(separator: ", ")
+      + (rest > 0 ? " and \(rest) more" : "")
+  }
+
+  private static let silentTypesShown = 5
 }

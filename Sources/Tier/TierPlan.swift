@@ -3,6 +3,7 @@
 
 public import Downstream
 public import Identity
+public import MCP
 public import Policy
 public import Primitives
 public import Ring
@@ -79,7 +80,10 @@ extension TierPlan {
   var upstreamTrustDomains: Set<TrustDomain> {
     Set(
       sources.compactMap { source in
-        if case .upstream(let upstream) = source.kind { upstream.peer.trustDomain } else { nil }
+        guard case .upstream(let upstream) = source.kind, case .workload(let peer) = upstream.server else {
+          return nil
+        }
+        return peer.trustDomain
       })
   }
 }
@@ -96,6 +100,8 @@ public struct SourcePlan: Sendable, Equatable {
   public var kind: Kind
   /// What it may supply; everything else is set aside.
   public var only: SourceFilter
+  /// Domain that short host names are completed with; nil: they stay.
+  public var expandHosts: String?
 
   public init(name: String, kind: Kind, only: SourceFilter = SourceFilter()) {
     self.name = name
@@ -103,27 +109,67 @@ public struct SourcePlan: Sendable, Equatable {
     self.only = only
   }
 
-  /// Its resources are made here, not passed on.
-  var isTruth: Bool { if case .directory = kind { true } else { false } }
+  /// Its resources begin here: nobody above says where they stand.
+  var isTruth: Bool {
+    switch kind {
+    case .directory: true
+    case .upstream(let upstream): upstream.isForeign
+    }
+  }
 }
 
 public struct UpstreamPlan: Sendable, Equatable {
+  /// Who must answer.
+  public enum Server: Sendable, Equatable {
+    case workload(SPIFFEPattern)
+    /// An istiod, or whatever else has no SVID.
+    case host(dnsName: String, authority: AuthorityFile)
+  }
+
+  public enum Dialect: Sendable, Equatable {
+    case discovery(ADSDialect)
+    case classic(MCPMethod)
+  }
+
   /// In order of preference; never empty.
   public var endpoints: [Endpoint]
-  /// Who must answer.
-  public var peer: SPIFFEPattern
-  public var dialect: ADSDialect
+  public var server: Server
+  public var dialect: Dialect
   /// What is asked for.
   public var types: GlobList
+  /// Takes also what an istiod made by itself.
+  public var takesGenerated = false
 
-  public init(endpoints: [Endpoint], peer: SPIFFEPattern, dialect: ADSDialect, types: GlobList) {
+  public init(endpoints: [Endpoint], server: Server, dialect: Dialect, types: GlobList) {
     self.endpoints = endpoints
-    self.peer = peer
+    self.server = server
     self.dialect = dialect
     self.types = types
   }
 
-  var kinds: [Snapshots.Kind] { Kinds.all.filter { types.matches($0.type.description) } }
+  /// A relay of ours, or another ADS server with an SVID.
+  public init(endpoints: [Endpoint], peer: SPIFFEPattern, dialect: ADSDialect, types: GlobList) {
+    self.init(endpoints: endpoints, server: .workload(peer), dialect: .discovery(dialect), types: types)
+  }
+
+  /// It never says where its content stands: the classic protocol has no place for it, istiod no idea of it.
+  var isForeign: Bool {
+    if case .host = server { return true }
+    if case .classic = dialect { return true }
+    return false
+  }
+
+  /// What is asked for, in the order of the tables. An istiod has no kinds of the classic protocol, and that
+  /// protocol none of the newest.
+  var kinds: [Snapshots.Kind] {
+    let known =
+      switch (dialect, server) {
+      case (.classic, _): (Kinds.all + Kinds.classic).filter { $0.collection != nil }
+      case (.discovery, .host): Kinds.all
+      case (.discovery, .workload): Kinds.all + Kinds.classic
+      }
+    return known.filter { types.matches($0.type.description) }
+  }
 }
 
 /// `only` of a source.

@@ -52,7 +52,7 @@ public final class Connection: SocketHandler, TimerHandler {
   public var messageBytes: Int
 
   /// Client side: the server takes no new calls; open ones may go on for a while. Set by who would rather leave.
-  public var onGoAway: (() -> Void)?
+  public var onGoAway: ((_ debug: String) -> Void)?
   private let loop: EventLoop
   private let limits: Limits
   private let memory: LoopMemory
@@ -288,7 +288,7 @@ public final class Connection: SocketHandler, TimerHandler {
       let status = GRPCStatus(.unavailable, "the server is going away")
       calls.removeValue(forKey: stream)?.connectionLost(status)
     }
-    onGoAway?()
+    onGoAway?(debug)
     guard phase == .draining else { return }
     if calls.isEmpty { close(.goneAway(debug: debug)) } else { arm(limits.drain) }
   }

@@ -36,26 +36,54 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// Resolves endpoints on a worker; results are picked up by `deliver()` on the loop.
-public final class Resolver {
+///
+/// Every question is answered within `Resolver.patience`, whatever the system's resolver does. A look-up that
+/// hangs cannot be ended, but it is one look-up: whoever asks for the same name meanwhile waits for it, and never
+/// starts another. So names that hang take at most one thread each, and the rest of the worker's threads stay
+/// free for the others.
+public final class Resolver: TimerHandler {
   /// All addresses in the system's order of preference, or the system's words on why there are none.
   public enum Answer: Sendable {
     case addresses([SocketAddress])
     case failed(String)
   }
 
+  /// How a name is looked up; blocks. The system's way, but for tests.
+  public typealias LookUp = @Sendable (Endpoint) -> Answer
+
+  /// How long a question may take. Reason: as long as one server of /etc/resolv.conf may.
+  public static let patience: Duration = .seconds(5)
+
   private struct Result: Sendable {
-    let ticket: Int
+    let endpoint: Endpoint
     let answer: Answer
   }
 
+  private struct Question {
+    let ticket: Int
+    let endpoint: Endpoint
+    let deadline: TimerID
+    let completion: (Answer) -> Void
+  }
+
   private let worker: any Worker
+  private let loop: EventLoop?
+  private let lookUp: LookUp
   private let results: Mailbox<Result>
-  private var waiting: [Int: (Answer) -> Void] = [:]
+  /// In the order they were asked.
+  private var waiting: [Question] = []
+  private var underWay: Set<Endpoint> = []
   private var nextTicket = 1
 
-  /// `wake` must lead to `deliver()` on the loop's thread.
-  public init(worker: any Worker, limits: Limits, wake: @escaping Waker) {
+  /// `wake` must lead to `deliver()` on the loop's thread. Without a loop nothing has a deadline: for a worker that
+  /// is the caller itself.
+  public init(
+    worker: any Worker, limits: Limits, loop: EventLoop? = nil, wake: @escaping Waker,
+    lookUp: @escaping LookUp = Resolver.systemLookUp
+  ) {
     self.worker = worker
+    self.loop = loop
+    self.lookUp = lookUp
     results = Mailbox(capacity: limits.workerMailbox, wake: wake)
   }
 
@@ -64,23 +92,46 @@ public final class Resolver {
     if let literal = endpoint.literal { return completion(.addresses([literal])) }
     let ticket = nextTicket
     nextTicket += 1
-    waiting[ticket] = completion
-    let results = results
-    let accepted = worker.submit {
-      results.push(Result(ticket: ticket, answer: Resolver.lookUp(endpoint)))
-    }
-    if !accepted, let completion = waiting.removeValue(forKey: ticket) {
-      completion(.failed("too many names are being looked up"))
+    let deadline = loop.map { $0.schedule(at: $0.now + Resolver.patience, self, tag: ticket) } ?? .none
+    waiting.append(
+      Question(ticket: ticket, endpoint: endpoint, deadline: deadline, completion: completion))
+    guard underWay.insert(endpoint).inserted else { return }
+    let (results, lookUp) = (results, lookUp)
+    // A result that finds the mailbox full is lost: its questions have their deadlines.
+    let accepted = worker.submit { results.push(Result(endpoint: endpoint, answer: lookUp(endpoint))) }
+    if !accepted {
+      underWay.remove(endpoint)
+      answer(.failed("too many names are being looked up")) { $0.ticket == ticket }
     }
   }
 
   public func deliver() {
     for result in results.drain() {
-      waiting.removeValue(forKey: result.ticket)?(result.answer)
+      underWay.remove(result.endpoint)
+      answer(result.answer) { $0.endpoint == result.endpoint }
     }
   }
 
-  private static func lookUp(_ endpoint: Endpoint) -> Answer {
+  public func timerFired(_ id: TimerID, tag: Int) {
+    let seconds = Int(Resolver.patience.inSeconds)
+    answer(
+      .failed(
+        "the system's resolver has not answered for \(seconds) s; the name servers of /etc/resolv.conf "
+          + "cannot be reached, or do not answer for this name")
+    ) { $0.ticket == tag }
+  }
+
+  private func answer(_ answer: Answer, _ isMeant: (Question) -> Bool) {
+    let answered = waiting.filter(isMeant)
+    waiting.removeAll(where: isMeant)
+    for question in answered {
+      loop?.cancel(question.deadline)
+      question.completion(answer)
+    }
+  }
+
+  /// getaddrinfo. Asks anew each time: nothing is remembered here.
+  @Sendable public static func systemLookUp(_ endpoint: Endpoint) -> Answer {
     var hints = unsafe addrinfo()
     unsafe hints.ai_family = AF_UNSPEC
     unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)

@@ -1,48 +1,21 @@
 // The climb, driven from here: one upstream of this relay. Dial, verify who it is, subscribe to every
 // wanted type, hand complete changes up, acknowledge, and begin again when it breaks.
 //
-//     idle ─start─► dialling ─verified─► opening ─accepted─► following
+//     idle ─start─► dialling ─verified─► opening ─first answer─► following ◄─► going back (Returning.swift)
 //      ▲               │failed              │ended              │ended, silent
 //      └──stop─────────┴────────► waiting (back-off) ◄──────────┘
 //
-// What the upstream says is never taken for complete because it is short: the subscriber keeps the last
+// What the upstream says is never taken for complete because it is short: the follower keeps the last
 // good state of each type until a newer one is whole. Nothing here decides what is newer or allowed.
 
-public import GRPC
+import GRPC
 public import Primitives
 public import Ring
-public import SPIFFE
+import SPIFFE
 public import Snapshots
 public import TLS
 public import Transport
 public import Trust
-public import XDS
-
-/// What one upstream is, from configuration.
-public struct SubscriptionSettings: Sendable {
-  /// Name of the source.
-  public var source: String
-  /// In order of preference; never empty.
-  public var endpoints: [Endpoint]
-  /// Who must answer.
-  public var peer: SPIFFEPattern
-  public var dialect: ADSDialect
-  public var kinds: [Kind]
-  public var minimumTLS: TLSVersion
-
-  public init(
-    source: String, endpoints: [Endpoint], peer: SPIFFEPattern, dialect: ADSDialect, kinds: [Kind],
-    minimumTLS: TLSVersion
-  ) {
-    precondition(!endpoints.isEmpty, "configuration refuses an upstream without an address")
-    self.source = source
-    self.endpoints = endpoints
-    self.peer = peer
-    self.dialect = dialect
-    self.kinds = kinds
-    self.minimumTLS = minimumTLS
-  }
-}
 
 /// What the wiring hears of a subscription. Called on the loop.
 public protocol SubscriptionOwner: AnyObject {
@@ -51,7 +24,7 @@ public protocol SubscriptionOwner: AnyObject {
   func subscription(_ subscription: Subscription, became state: Subscription.Health)
 }
 
-public final class Subscription: DialerOwner, CallHandler, TimerHandler {
+public final class Subscription: TimerHandler {
   /// What status shows of an upstream.
   public enum Health: Equatable, Sendable {
     /// Nothing received since start; `lastError` says why, if a try failed.
@@ -60,64 +33,80 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
     case following
     /// It answered before and cannot be reached now.
     case stale(lastError: String)
-    /// It answers with something unusable.
+    /// It answers with something unusable, or refuses us.
     case failed(lastError: String)
     /// It offers something older than what is held.
     case behind(lastError: String)
   }
 
-  private enum State {
+  enum State {
     case idle
-    case dialling(Dial)
-    case opening(Dial, Connection, Call)
-    case following(Dial, Connection, Call)
+    case dialling(Attempt)
+    case opening(Attempt)
+    case following(Attempt)
     case waiting(TimerID)
   }
 
-  private enum Tag: Int { case again, patience, progress, trust }
+  enum Tag: Int { case again, patience, progress, trust, refresh, goBack, trialOver }
 
   /// How long an upstream may accept a stream and answer nothing before the next address is tried. Reason:
-  /// twice what silent types are given; with one address there is nobody else to ask.
-  private static let progressMost = Following.patience * 2
+  /// twice what silent types are given.
+  static let progressMost = Following.patience * 2
+  /// With one address there is nobody else to ask, and a relay that has nothing complete is silent by right: it
+  /// is dialled again after this long only. Reason: a process that hangs behind its own listener.
+  static let silenceMost: Duration = .seconds(300)
   /// The certificate behind a stream is looked at this often. Reason: an expired one ends its streams within
   /// 5 s, and the wall clock may be set.
   private static let trustLookMost: Int64 = 4_000
+  /// Bytes of a reason that came from outside. Reason: it is shown in one line of status and journal.
+  private static let reasonBytesMost = 512
+  /// Pings to a server of the classic protocol. Reason: it ends a connection that is pinged more often than every
+  /// five minutes.
+  private static let classicIdle: Duration = .seconds(310)
+  private static let idleMost: Duration = .seconds(1_200)
 
   public let settings: SubscriptionSettings
   public private(set) var health = Health.connecting(lastError: nil)
-  private let loop: EventLoop
-  private let limits: Limits
-  private let memory: LoopMemory
-  private let resolver: Resolver
+  let loop: EventLoop
+  private var around: Attempt.Surroundings
   private weak var owner: (any SubscriptionOwner)?
-  private var subscriber: ADSSubscriber
-  private var state = State.idle
-  private var endpoint = 0
-  /// Endpoints that failed since the last pause; a pause comes when all have.
-  private var failures = 0
+  var follower: Follower
+  var state = State.idle
+  var rota: EndpointRota
+  /// Why each address that failed since the last answer did, by its index.
+  private var faults: [Int: Health] = [:]
   private var backoff = Backoff()
-  private var generator: SeededGenerator
+  var pacing = ReturnPacing()
+  var generator: SeededGenerator
   private var credentials: Credentials?
+  /// For a host: its authority's certificates, and why there are none.
+  private var authority: [Certificate] = []
   private var hasAnswered = false
+  private var followingSince: Instant?
   private var patience = TimerID.none
   private var progress = TimerID.none
-  private var trust = TimerID.none
-  /// What makes the upstream suspect, by type URL, until it answers well for that type.
+  private var openedAt = Instant(nanoseconds: 0)
+  private var trustLook = TimerID.none
+  private var refresh = TimerID.none
+  var goBack = TimerID.none
+  var trial: Trial?
+  /// What makes the upstream suspect, by type, until it answers well for that type.
   private var suspicions: [String: String] = [:]
-  /// The identity that answered, once verified.
-  public private(set) var peer: VerifiedPeer?
+  private var introduction = MeshIntroduction()
 
   public init(
-    _ settings: SubscriptionSettings, subscriber: ADSSubscriber, loop: EventLoop, limits: Limits,
+    _ settings: SubscriptionSettings, follower: Follower, loop: EventLoop, limits: Limits,
     memory: LoopMemory, resolver: Resolver, seed: UInt64, owner: any SubscriptionOwner
   ) {
     self.settings = settings
-    self.subscriber = subscriber
+    self.follower = follower
     self.loop = loop
-    self.limits = limits
-    self.memory = memory
-    self.resolver = resolver
     self.owner = owner
+    var limits = limits
+    if follower.isClassic { limits.idle = max(limits.idle, Subscription.classicIdle) }
+    around = Attempt.Surroundings(
+      loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: settings.minimumTLS)
+    rota = EndpointRota(count: settings.endpoints.count)
     generator = SeededGenerator(seed: seed)
   }
 
@@ -126,248 +115,261 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
   /// Uses `credentials` from the next handshake on; starts when this is the first.
   public func adopt(_ credentials: Credentials) {
     self.credentials = credentials
-    if case .idle = state { dial() }
-    judgeAgain()
-    // A try that failed may have failed for want of these.
-    if case .waiting(let timer) = state {
-      loop.cancel(timer)
-      dial()
-    }
+    trustChanged()
+  }
+
+  /// For a host: trusts these certificates from now on; starts when this is the first.
+  public func adopt(authority: [Certificate]) {
+    self.authority = authority
+    trustChanged()
+  }
+
+  /// The host's authority cannot be read: nothing is dialled until it can. What is open goes on.
+  public func authorityFailed(_ reason: String) {
+    if authority.isEmpty, case .idle = state { become(.connecting(lastError: reason)) }
   }
 
   public func stop() {
     owner = nil
     cancelTimers()
-    switch state {
-    case .idle: break
-    case .dialling(let dial): dial.cancel()
-    case .opening(let dial, let connection, _), .following(let dial, let connection, _):
-      dial.cancel()
-      connection.close(.closedHere(GRPCStatus(.cancelled, "no longer a source")))
-    case .waiting(let timer): loop.cancel(timer)
-    }
+    if case .waiting(let timer) = state { loop.cancel(timer) }
+    let attempt = current
     state = .idle
+    attempt?.close()
+    endTrial()
+  }
+
+  /// Types the upstream has not answered although it was given the time.
+  public var silent: [TypeURL] {
+    guard case .following = state, follower.nextDeadline == nil else { return [] }
+    return follower.unanswered
+  }
+
+  /// The address that is being followed.
+  public var address: Endpoint? {
+    if case .following(let attempt) = state { attempt.endpoint } else { nil }
   }
 
   // MARK: dialling
 
+  /// Nil until everything is there that servers are judged by.
+  private var trust: ServerTrust? {
+    guard let credentials else { return nil }
+    if case .host = settings.server, authority.isEmpty { return nil }
+    return ServerTrust(expected: settings.server, credentials: credentials, authority: authority)
+  }
+
+  private func trustChanged() {
+    switch state {
+    case .idle: dial()
+    case .waiting(let timer):
+      // A try that failed may have failed for want of these.
+      loop.cancel(timer)
+      dial()
+    case .dialling, .opening, .following: judgeAgain()
+    }
+  }
+
   private func dial() {
-    guard let credentials else { return }
-    do throws(TLSError) {
-      let context = try TLSContext(
-        role: .client, chain: credentials.svid.chain, key: credentials.svid.key,
-        minimum: settings.minimumTLS,
-        verifier: { [weak self] chain in self?.judge(chain) ?? .reject(.accessDenied, reason: "stopped") })
-      let target = settings.endpoints[endpoint]
-      let name = target.literal == nil ? target.host : nil
-      let dial = Dial(
-        target, security: .tls(context, serverName: name), resolver: resolver, loop: loop,
-        limits: limits, memory: memory)
-      state = .dialling(dial)
-      dial.start(self)
-    } catch {
-      fail(error.description)
+    guard let attempt = makeAttempt(rota.current) else {
+      state = .idle
+      return
+    }
+    state = .dialling(attempt)
+    attempt.start()
+  }
+
+  func makeAttempt(_ index: Int) -> Attempt? {
+    guard let trust else { return nil }
+    return Attempt(settings.endpoints[index], trust: trust, around: around) { [weak self] attempt, event in
+      self?.heard(event, from: attempt)
     }
   }
 
-  /// The upstream must be who configuration says, verified against our newest bundles.
-  private func judge(_ chain: [Certificate]) -> TLSVerdict {
-    do throws(VerificationFailure) {
-      let bundles = credentials?.bundles ?? [:]
-      peer = try verifyPeer(chain: chain, bundles: bundles, at: loop.wallClock, role: .server)
-        .authorized(as: settings.peer)
-      return .accept
-    } catch {
-      return error.verdict
+  private func heard(_ event: Attempt.Event, from attempt: Attempt) {
+    guard attempt === current else { return heardOnTrial(event, from: attempt) }
+    switch event {
+    case .ready: subscribe(on: attempt)
+    case .received(let message): received(message, on: attempt)
+    case .ended(let status): ended(status, on: attempt)
+    case .failed(let reason): fail(reason)
     }
   }
 
-  public func dialFailed(_ endpoint: Endpoint, _ reasons: [String]) {
-    fail("\(endpoint): " + reasons.joined(separator: "; "))
-  }
-
-  public func connectionVerified(_ connection: Connection) {}
-
-  public func connectionReady(_ connection: Connection) {
-    guard case .dialling(let dial) = state else { return }
-    connection.onGoAway = { [weak self, weak connection] in
-      guard let self, let connection else { return }
-      left(connection)
-    }
-    let authority = settings.endpoints[endpoint].description
-    guard
-      let call = connection.open(path: settings.dialect.path, authority: authority, self)
-    else { return }
-    state = .opening(dial, connection, call)
+  /// Opens the stream that counts.
+  func subscribe(on attempt: Attempt) {
+    state = .opening(attempt)
+    openedAt = loop.now
     suspicions = [:]
+    if case .host = settings.server, let credentials {
+      follower.introduce(as: introduction.node(of: credentials.svid.id))
+    }
+    let requests = follower.resume(upstream: attempt.endpoint.description, now: loop.now)
+    guard attempt.open(path: follower.path, requests: requests) else {
+      return fail("\(attempt.endpoint): it takes no stream")
+    }
     watchTrust()
-    if settings.endpoints.count > 1 {
-      progress = loop.schedule(
-        at: loop.now + Subscription.progressMost, self, tag: Tag.progress.rawValue)
-    }
-    connection.batch {
-      for request in subscriber.resume(upstream: authority) { call.send(head: request) }
-    }
-  }
-
-  public func connection(_ connection: Connection, opened call: Call, head: RequestHead)
-    -> (any CallHandler)?
-  { nil }
-
-  public func connectionClosed(_ connection: Connection, _ reason: ConnectionEnd) {
-    switch state {
-    case .opening(_, let current, _), .following(_, let current, _):
-      if current === connection { fail("\(connection.peer): \(reason.description)") }
-    case .dialling:
-      // Verified, and gone before a call could be opened.
-      fail("\(connection.peer): \(reason.description)")
-    case .idle, .waiting: break
-    }
-  }
-
-  /// The upstream is going away in good order: what it would still say another one can say.
-  private func left(_ connection: Connection) {
-    switch state {
-    case .opening(_, let current, _), .following(_, let current, _):
-      if current === connection { fail("\(connection.peer): the peer is going away") }
-    case .idle, .dialling, .waiting: break
-    }
+    loop.cancel(progress)
+    progress = loop.schedule(
+      at: loop.now + Subscription.progressMost, self, tag: Tag.progress.rawValue)
   }
 
   // MARK: following
 
-  public func callAccepted(_ call: Call) {}
-  public func callHalfClosed(_ call: Call) {}
-  public func callDrained(_ call: Call) {}
-
-  public func call(_ call: Call, received message: [UInt8]) {
-    guard owns(call) else { return }
-    do throws(ADSError) {
-      let updates = try subscriber.receive(message, now: loop.now, wallClock: loop.wallClock)
-      answered()
+  private func received(_ message: [UInt8], on attempt: Attempt) {
+    do throws(Follower.Fault) {
+      let updates = try follower.receive(message, now: loop.now, wallClock: loop.wallClock)
+      answered(attempt)
       become(noticed(updates))
       if !updates.isEmpty { owner?.subscription(self, received: updates) }
-      sendRequests(call)
+      while let request = follower.nextRequest() { attempt.send(request) }
       awaitSilentTypes()
     } catch {
-      fail(error.message, as: error.health)
-      call.cancel()
+      fail("\(attempt.endpoint): \(error.reason)", as: error.isBehind ? .behind : .failed)
     }
   }
 
   /// The upstream works: the next failure starts with a short wait again.
-  private func answered() {
-    if case .opening(let dial, let connection, let call) = state {
-      state = .following(dial, connection, call)
+  private func answered(_ attempt: Attempt) {
+    if case .opening = state {
+      state = .following(attempt)
+      followingSince = loop.now
+      loop.cancel(progress)
+      if rota.current > 0 { planReturn() }
+      planRefresh()
     }
     hasAnswered = true
-    loop.cancel(progress)
-    failures = 0
+    faults = [:]
+    rota.answered()
     backoff.reset()
   }
 
-  /// How the upstream is after a response, by what the subscriber noticed of each type.
+  /// How the upstream is after a response, by what the follower noticed of each type.
   private func noticed(_ updates: [SourceUpdate]) -> Health {
     for update in updates {
-      if let type = update.type { suspicions = suspicions.filter { TypeURL(parsing: $0.key)?.type != type } }
+      if let type = update.type { suspicions = suspicions.filter { follower.type(of: $0.key) != type } }
     }
     var passing: String?
-    while let event = subscriber.nextEvent() {
+    while let event = follower.nextEvent() {
       switch event {
       case .answered: break
-      case .refused(let typeURL, let reason):
-        suspicions[typeURL] = suspicions[typeURL] ?? "a response for \(typeURL) was refused: \(reason)"
-      case .turnedEmpty(let typeURL):
-        suspicions[typeURL] =
-          "it answers nothing for \(typeURL) after it had answered something; what it had is kept"
-      case .unexpected(let typeURL): passing = "it answered for \(typeURL), which was not asked for"
+      case .refused(let name, let reason):
+        suspicions[name] = suspicions[name] ?? "a response for \(name) was refused: \(reason)"
+      case .turnedEmpty(let name):
+        suspicions[name] =
+          "it answers nothing for \(name) after it had answered something; what it had is kept"
+      case .unexpected(let name): passing = "it answered for \(name), which was not asked for"
       }
     }
     let first = suspicions.min { $0.key < $1.key }?.value
-    return (first ?? passing).map { .failed(lastError: $0) } ?? .following
+    return (first ?? passing).map { .failed(lastError: Subscription.shown($0)) } ?? .following
   }
 
   /// Types that stay silent do not hold up the others for ever.
   private func awaitSilentTypes() {
     loop.cancel(patience)
     patience =
-      subscriber.nextDeadline().map { loop.schedule(at: $0, self, tag: Tag.patience.rawValue) } ?? .none
+      follower.nextDeadline.map { loop.schedule(at: $0, self, tag: Tag.patience.rawValue) } ?? .none
   }
 
-  /// Types the upstream has never answered.
-  public var unanswered: [TypeURL] { subscriber.unanswered }
-
-  private func sendRequests(_ call: Call) {
-    while let request = subscriber.nextRequest() { call.send(head: request) }
+  private func planRefresh() {
+    loop.cancel(refresh)
+    guard let interval = settings.refresh else { return }
+    let wait = generator.jittered(interval, spread: 0.1)
+    refresh = loop.schedule(at: loop.now + wait, self, tag: Tag.refresh.rawValue)
   }
 
-  public func callEnded(_ call: Call, _ status: GRPCStatus) {
-    guard owns(call) else { return }
-    fail("\(settings.endpoints[endpoint]): \(status)")
-  }
-
-  private func owns(_ call: Call) -> Bool {
-    switch state {
-    case .opening(_, _, let current), .following(_, _, let current): current === call
-    case .idle, .dialling, .waiting: false
+  /// The upstream ended the stream: over something that need not be asked for, or for good.
+  private func ended(_ status: GRPCStatus, on attempt: Attempt) {
+    let (updates, requests) = follower.streamEnded(
+      code: status.code.rawValue, message: status.message, now: loop.now)
+    if !updates.isEmpty { owner?.subscription(self, received: updates) }
+    awaitSilentTypes()
+    if let requests, attempt.open(path: follower.path, requests: requests) { return }
+    switch status.code {
+    case .permissionDenied, .unauthenticated:
+      fail("\(attempt.endpoint): \(status)" + introduction.hint(status, settings, credentials), as: .failed)
+    case .unimplemented: fail("\(attempt.endpoint): \(status) (it has no \(follower.path))", as: .failed)
+    case .invalidArgument:
+      if case .opening = state { introduction.tryOther() }
+      fail("\(attempt.endpoint): \(status)", as: .failed)
+    default: fail("\(attempt.endpoint): \(status)")
     }
   }
 
   // MARK: trust that ends
 
   private func watchTrust() {
-    loop.cancel(trust)
-    guard let peer else { return }
-    let left = max(peer.notAfter.milliseconds - loop.wallClock.milliseconds, 0) + 1
+    loop.cancel(trustLook)
+    guard let until = current?.validUntil else { return }
+    let left = max(until.milliseconds - loop.wallClock.milliseconds, 0) + 1
     let wait = Duration.milliseconds(min(left, Subscription.trustLookMost))
-    trust = loop.schedule(at: loop.now + wait, self, tag: Tag.trust.rawValue)
+    trustLook = loop.schedule(at: loop.now + wait, self, tag: Tag.trust.rawValue)
   }
 
   /// Bundles or time may have taken away what the handshake found good.
   private func judgeAgain() {
-    guard let connection = parts.1, let credentials else { return }
-    do throws(VerificationFailure) {
-      peer = try verifyPeer(
-        chain: connection.peerChain, bundles: credentials.bundles, at: loop.wallClock, role: .server
-      ).authorized(as: settings.peer)
-      watchTrust()
-    } catch {
-      fail("\(connection.peer): \(error)")
-    }
+    guard let attempt = current, let trust else { return }
+    if let reason = attempt.judgeAgain(by: trust) { return fail(reason) }
+    watchTrust()
   }
 
   // MARK: failing and trying again
 
+  /// What a failure makes of the source, unless it merely cannot be reached.
+  private enum Blemish { case failed, behind }
+
   /// The present try is over: the next endpoint at once, or all of them again after a pause.
-  private func fail(_ reason: String, as health: Health? = nil) {
-    let (dial, connection) = parts
+  private func fail(_ reason: String, as blemish: Blemish? = nil) {
+    let attempt = current
     cancelTimers()
-    become(health ?? (hasAnswered ? .stale(lastError: reason) : .connecting(lastError: reason)))
-    failures += 1
-    endpoint = (endpoint + 1) % settings.endpoints.count
+    endTrial()
+    if reason.contains("too_many_pings") {
+      around = around.pinging(every: min(around.limits.idle * 2, Subscription.idleMost))
+    }
+    if rota.current == 0, let since = followingSince, loop.now - since >= ReturnPacing.steady {
+      pacing.reset()
+    }
+    followingSince = nil
+    let shown = Subscription.shown(reason)
+    switch blemish {
+    case .failed?: faults[rota.current] = .failed(lastError: shown)
+    case .behind?: faults[rota.current] = .behind(lastError: shown)
+    case nil: faults[rota.current] = .stale(lastError: shown)
+    }
     let pause: Duration
-    if failures < settings.endpoints.count {
-      pause = .milliseconds(10)
-    } else {
-      failures = 0
-      endpoint = 0
-      pause = backoff.wait(&generator)
+    switch rota.failed() {
+    case .atOnce: pause = .milliseconds(10)
+    case .afterPause: pause = backoff.wait(&generator)
     }
     state = .waiting(loop.schedule(at: loop.now + pause, self, tag: Tag.again.rawValue))
-    dial?.cancel()
-    connection?.close(.closedHere(GRPCStatus(.cancelled, "trying again")))
+    attempt?.close()
+    become(healthOfFaults)
   }
 
-  private var parts: (Dial?, Connection?) {
+  /// The worst that is known of any address, and what is known of all.
+  private var healthOfFaults: Health {
+    let reasons = faults.sorted { $0.key < $1.key }.map(\.value.reason).joined(separator: " | ")
+    if faults.values.contains(where: \.isFailed) { return .failed(lastError: reasons) }
+    if faults.values.contains(where: \.isBehind) { return .behind(lastError: reasons) }
+    return hasAnswered ? .stale(lastError: reasons) : .connecting(lastError: reasons)
+  }
+
+  private static func shown(_ reason: String) -> String {
+    guard reason.utf8.count > reasonBytesMost else { return ForeignText.line(reason) }
+    return ForeignText.line(String(reason.prefix(reasonBytesMost / 4 * 3)) + "…")
+  }
+
+  var current: Attempt? {
     switch state {
-    case .idle, .waiting: (nil, nil)
-    case .dialling(let dial): (dial, nil)
-    case .opening(let dial, let connection, _), .following(let dial, let connection, _): (dial, connection)
+    case .idle, .waiting: nil
+    case .dialling(let attempt), .opening(let attempt), .following(let attempt): attempt
     }
   }
 
   private func cancelTimers() {
-    for timer in [patience, progress, trust] { loop.cancel(timer) }
+    for timer in [patience, progress, trustLook, refresh, goBack] { loop.cancel(timer) }
+    goBack = .none
   }
 
   private func become(_ next: Health) {
@@ -379,29 +381,52 @@ public final class Subscription: DialerOwner, CallHandler, TimerHandler {
   public func timerFired(_ id: TimerID, tag: Int) {
     switch Tag(rawValue: tag) {
     case .again?:
-      guard case .waiting(let timer) = state, timer == id else { return }
-      dial()
+      if case .waiting(let timer) = state, timer == id { dial() }
     case .patience?:
-      let updates = subscriber.deadlinePassed(now: loop.now)
+      let updates = follower.deadlinePassed(now: loop.now)
       if !updates.isEmpty { owner?.subscription(self, received: updates) }
-    case .progress?:
-      if case .opening(_, let connection, _) = state {
-        fail("\(connection.peer): it accepted the stream and has answered nothing")
-      }
-    case .trust?:
-      // Cheap until it matters: the chain is verified once, when its time is over.
-      if let peer, loop.wallClock > peer.notAfter { judgeAgain() } else { watchTrust() }
+    case .progress?: progressIsDue()
+    case .trust?: judgeAgain()
+    case .refresh?:
+      guard case .following(let attempt) = state else { return }
+      follower.refresh()
+      while let request = follower.nextRequest() { attempt.send(request) }
+      planRefresh()
+    case .goBack?: beginTrial()
+    case .trialOver?: trialIsOver("it has not answered everything in time")
     case nil: break
     }
   }
+
+  /// Nothing was answered on this stream yet.
+  private func progressIsDue() {
+    guard case .opening(let attempt) = state else { return }
+    let seconds = Int((loop.now - openedAt).inSeconds)
+    let reason = "\(attempt.endpoint): it accepted the stream and has answered nothing for \(seconds) s"
+    if settings.endpoints.count > 1 || loop.now - openedAt >= Subscription.silenceMost { return fail(reason) }
+    become(hasAnswered ? .stale(lastError: reason) : .connecting(lastError: reason))
+    progress = loop.schedule(
+      at: openedAt + Subscription.silenceMost, self, tag: Tag.progress.rawValue)
+  }
 }
 
-extension ADSError {
-  /// What the error says about the upstream it came from.
-  fileprivate var health: Subscription.Health {
+extension Attempt.Surroundings {
+  func pinging(every idle: Duration) -> Attempt.Surroundings {
+    var limits = limits
+    limits.idle = max(limits.idle, idle)
+    return Attempt.Surroundings(
+      loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: minimumTLS)
+  }
+}
+
+extension Subscription.Health {
+  fileprivate var isFailed: Bool { if case .failed = self { true } else { false } }
+  fileprivate var isBehind: Bool { if case .behind = self { true } else { false } }
+  fileprivate var reason: String {
     switch self {
-    case .behind, .otherOrigin: .behind(lastError: message)
-    default: .failed(lastError: message)
+    case .connecting(let error): error ?? ""
+    case .following: ""
+    case .stale(let error), .failed(let error), .behind(let error): error
     }
   }
 }

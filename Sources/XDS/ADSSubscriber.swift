@@ -29,7 +29,10 @@ public struct ADSSubscriber {
     /// UUID of this process, which must not be in the path of what is offered.
     public var instance: String
     public var limits: Limits
-    public var canonicalize: BodyCanonicalizer?
+    /// How objects are taken in.
+    public var intake: Intake
+    /// Kinds may go by another version than the one in `types`, which the upstream then answers with nothing.
+    public var searchesVersions = false
 
     public init(
       dialect: ADSDialect, types: [TypeURL], node: Node, source: String, upstream: String,
@@ -42,13 +45,14 @@ public struct ADSSubscriber {
       self.upstream = upstream
       self.instance = instance
       self.limits = limits
-      self.canonicalize = canonicalize
+      intake = Intake(canonicalize: canonicalize)
     }
   }
 
   /// One type asked for.
   private struct Topic {
-    let url: TypeURL
+    var search: VersionSearch
+    var url: TypeURL { search.url }
     /// version_info of the last good response; state of the world only.
     var version = ""
     /// Delta: nothing was said of what we hold, so the first answer is everything.
@@ -69,7 +73,9 @@ public struct ADSSubscriber {
 
   public init(_ settings: Settings) {
     self.settings = settings
-    topics = settings.types.map { Topic(url: $0) }
+    topics = settings.types.map {
+      Topic(search: VersionSearch($0, searching: settings.searchesVersions))
+    }
     following = Following(source: settings.source, types: settings.types.map(\.type))
   }
 
@@ -111,7 +117,7 @@ public struct ADSSubscriber {
     } catch {
       throw .malformedResponse(error)
     }
-    guard let index = topics.firstIndex(where: { $0.url.text == response.typeURL }) else {
+    guard let index = topics.firstIndex(where: { $0.search.isOne(response.typeURL) }) else {
       events.append(.unexpected(typeURL: String(response.typeURL.prefix(TypeURL.bytesMax))))
       return []
     }
@@ -122,6 +128,12 @@ public struct ADSSubscriber {
         context(index, wallClock))
     } catch {
       refuse(response, index, reason: error.reason)
+      return []
+    }
+    let step = topics[index].search.answered(response.typeURL, isEmpty: response.elements.isEmpty)
+    if case .pass(let others) = step {
+      acknowledge(response)
+      for url in others { ask(url, of: index) }
       return []
     }
     let updates = try take(reading, from: response, index, now: now, wallClock: wallClock)
@@ -152,19 +164,45 @@ public struct ADSSubscriber {
     topics.indices.filter { !following.isAnswered($0) }.map { topics[$0].url }
   }
 
+  /// Everything that was ever answered has been answered on this stream, too: another one is not needed.
+  public var isAnsweredAnew: Bool {
+    topics.indices.allSatisfy { !following.isAnswered($0) || following.isAnsweredOnStream($0) }
+  }
+
+  /// Says this of ourselves from the next stream on.
+  public mutating func introduce(as node: Node) { settings.node = node }
+
   /// State of the world: asks for every type again. istiod does not push every kind of change.
   public mutating func refresh() {
     guard settings.dialect == .stateOfTheWorld else { return }
     for (index, topic) in topics.enumerated() where following.isAnsweredOnStream(index) {
+      for url in topic.search.polled {
+        var request = DiscoveryRequest()
+        request.typeURL = url.text
+        request.versionInfo = topic.version
+        requests.append(request.encoded(node: nil))
+      }
+    }
+  }
+
+  /// Asks for a type under another version of its name; whatever comes is everything.
+  private mutating func ask(_ url: TypeURL, of index: Int) {
+    switch settings.dialect {
+    case .stateOfTheWorld:
       var request = DiscoveryRequest()
-      request.typeURL = topic.url.text
-      request.versionInfo = topic.version
+      request.typeURL = url.text
+      requests.append(request.encoded(node: nil))
+    case .delta:
+      topics[index].awaitsEverything = true
+      var request = DeltaDiscoveryRequest()
+      request.typeURL = url.text
       requests.append(request.encoded(node: nil))
     }
   }
 
   private mutating func firstRequest(_ index: Int) -> [UInt8] {
     let node = index == 0 ? settings.node : nil
+    topics[index].search.begin()
     switch settings.dialect {
     case .stateOfTheWorld:
       var request = DiscoveryRequest()
@@ -194,7 +232,7 @@ public struct ADSSubscriber {
     ResponseReading.Context(
       type: topics[index].url.type, held: following.held(index), source: settings.source,
       place: settings.upstream, wallClock: wallClock, limits: settings.limits,
-      canonicalize: settings.canonicalize)
+      intake: settings.intake)
   }
 
   private mutating func take(

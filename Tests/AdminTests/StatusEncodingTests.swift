@@ -26,7 +26,7 @@ struct StatusEncodingTests {
         rejected: [
           SourceStatus.Rejection(place: "a.yaml:1:2", resource: "x/Y ns/n", reason: "bad \"name\"\n")
         ],
-        lastError: "connection refused")
+        lastError: "connection refused", address: "10.0.0.2:15010")
     ],
     clients: [
       ClientStatus(
@@ -62,7 +62,7 @@ struct StatusEncodingTests {
         + #""publishedAt":\#(time),"path":[{"instance":"u-1","node":"central"}]},"#
         + #""sources":[{"name":"central","kind":"upstream","state":"stale","since":\#(time),"resources":3,"#
         + #""rejected":[{"place":"a.yaml:1:2","resource":"x/Y ns/n","reason":"bad \"name\"\n"}],"rejectedTotal":1,"#
-        + #""lastError":"connection refused"}],"#
+        + #""lastError":"connection refused","address":"10.0.0.2:15010"}],"#
         + #""clients":[{"spiffeID":"spiffe://example.org/a","cluster":"a","address":"10.0.0.1:5","protocol":"delta","#
         + #""connectedAt":\#(time),"types":{"a/v1/A":{"sent":"v2","acked":"v1","nacks":1,"lastNack":"no"},"#
         + #""z/v1/Z":{"sent":null,"acked":null,"nacks":0,"lastNack":null}}}],"#

@@ -112,8 +112,28 @@ struct ConfigurationProblemTests {
       "c:2:62: sources.upstream.spiffeID is \"spiffe://t\", which is no SPIFFE ID or pattern, The pattern spiffe://t names a trust domain, which no workload has as its ID, Write spiffe://t/* for all of its workloads"
     ),
     (
-      "sources: [{name: a, upstream: {addresses: [\"h:1\"], spiffeID: \"spiffe://t/a\", protocol: mcp}}]",
-      "c:2:88: sources.upstream.protocol mcp is not built into this version yet, use delta or sotw"
+      "sources: [{name: a, upstream: {addresses: [\"h:1\"], spiffeID: \"spiffe://t/a\", dnsName: h, ca: c}}]",
+      "c:2:78: sources.upstream.dnsName stands beside spiffeID, a server is known by its SPIFFE ID, or by dnsName and ca where it has none, keep one of both"
+    ),
+    (
+      "sources: [{name: a, upstream: {addresses: [\"h:1\"], dnsName: h, protocol: sotw}}]",
+      "c:2:31: the key \"ca\" is missing in sources.upstream"
+    ),
+    (
+      "sources: [{name: a, upstream: {addresses: [\"h:1\"], ca: h, protocol: mcp}}]",
+      "c:2:31: the key \"dnsName\" is missing in sources.upstream"
+    ),
+    (
+      "sources: [{name: a, upstream: {addresses: [\"h:1\"], dnsName: 10.0.0.1, ca: c, protocol: sotw}}]",
+      "c:2:61: sources.upstream.dnsName is \"10.0.0.1\", which is no DNS name, write it like istiod.istio-system.svc"
+    ),
+    (
+      "sources: [{name: a, upstream: {addresses: [\"h:1\"], spiffeID: \"spiffe://t/a\", generated: true}}]",
+      "c:2:78: sources.upstream.generated is for an istiod, which is known by its dnsName, remove it"
+    ),
+    (
+      "sources: [{name: a, expandHosts: \".local\", directory: {path: a}}]",
+      "c:2:34: sources.expandHosts is \".local\", which is no DNS name, write it like cluster.local"
     ),
     (
       "sources: [{name: a, upstream: {addresses: [\"h:1\"], spiffeID: \"spiffe://t/a\", protocol: detla}}]",

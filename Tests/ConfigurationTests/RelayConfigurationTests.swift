@@ -122,11 +122,55 @@ struct RelayConfigurationTests {
       upstream.addresses.map(\.description) == [
         "central-1.example.org:15010", "10.0.0.2:15010", "[::1]:15010",
       ])
-    #expect(upstream.spiffeID.description == "spiffe://example.org/mcp/*")
+    guard case .workload(let peer) = upstream.server else {
+      Issue.record("not known by its SPIFFE ID")
+      return
+    }
+    #expect(peer.description == "spiffe://example.org/mcp/*")
     #expect(upstream.dialect == .sotw)
     #expect(upstream.types?.map(\.description) == ["networking.istio.io/*"])
     #expect(source.only.namespaces?.matches("") == true)
     #expect(source.only.types?.map(\.description) == ["*"])
+  }
+
+  @Test func upstreamsOfOtherMakes() throws {
+    let (configuration, problems) = read(
+      """
+      identity: {files: {svid: svid.pem, key: svid.key}, bundles: {example.org: bundle.pem}}
+      sources:
+        - name: istiod
+          upstream: { addresses: ["istiod.istio-system.svc:15012"], dnsName: istiod.istio-system.svc, ca: root.pem, protocol: sotw, generated: true }
+          expandHosts: cluster.local
+        - name: galley
+          upstream: { addresses: ["galley:9901"], spiffeID: spiffe://td/galley, protocol: mcp }
+        - name: pilot
+          upstream: { addresses: ["old:9901"], spiffeID: spiffe://td/old, protocol: mcp-aggregated }
+      listen: [{address: "0.0.0.0:15010"}]
+      policy: policy.yaml
+      """, file: "/etc/meshrelay/meshrelay.yaml")
+    #expect(problems == [])
+    let sources = try #require(configuration?.sources)
+    guard case .upstream(let istiod) = sources[0].kind, case .upstream(let galley) = sources[1].kind,
+      case .upstream(let pilot) = sources[2].kind, case .host(let name, let ca) = istiod.server
+    else {
+      Issue.record("not what was written")
+      return
+    }
+    #expect(name == "istiod.istio-system.svc" && ca == "/etc/meshrelay/root.pem" && istiod.takesGenerated)
+    #expect(istiod.dialect == .sotw && galley.dialect == .mcp && pilot.dialect == .mcpAggregated)
+    #expect(sources.map(\.expandHosts) == ["cluster.local", nil, nil] && !galley.takesGenerated)
+  }
+
+  @Test func anIstiodByDeltaIsAWarning() {
+    let text = minimal().replacing(
+      "{name: local, directory: {path: manifests}}",
+      with: "{name: a, upstream: {addresses: [\"h:1\"], dnsName: h, ca: c}}")
+    let (configuration, problems) = read(text, file: "c")
+    #expect(configuration != nil)
+    #expect(
+      problems == [
+        "c:2:31: warning: sources.upstream.protocol is delta for an upstream that is known by its dnsName, an istiod does not push every change, and can be asked again by sotw only, write protocol: sotw"
+      ])
   }
 
   @Test func theContractsOwnExampleIsRefusedOnlyForWhatIsNotBuilt() {
@@ -176,8 +220,6 @@ struct RelayConfigurationTests {
       problems == [
         "c:6:3: identity.federation is not built into this version yet, remove it",
         "c:7:3: identity.offlineGoal is not built into this version yet, remove it",
-        "c:17:63: sources.upstream.dnsName is not built into this version yet, remove it",
-        "c:17:97: sources.upstream.ca is not built into this version yet, remove it",
         "c:21:5: sources.git is not built into this version yet, remove it",
         "c:23:5: sources.etcd is not built into this version yet, remove it",
         "c:33:1: audit is not built into this version yet, remove it",

@@ -181,7 +181,7 @@ struct Conversation {
   }
 
   /// Words at blanks; a part in quotes keeps its blanks.
-  private static func words(_ line: String) -> [String] {
+  static func words(_ line: String) -> [String] {
     var words: [String] = []
     var word = ""
     var isQuoted = false

@@ -1,4 +1,4 @@
-// Goal: the source's behaviour, request by request, is what the files in Conversations say. Method: each
+// Goal: the behaviour of source and sink, message by message, is what the files in Conversations say. Method: each
 // file's inputs are replayed and the transcript compared; REWRITE_CONVERSATIONS=1 writes it back, to be
 // reviewed as a diff.
 
@@ -11,20 +11,35 @@ struct ConversationTests {
   static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .appendingPathComponent("Conversations")
 
-  static var files: [String] {
+  static let sinkFolder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .appendingPathComponent("SinkConversations")
+
+  static var files: [String] { names(in: folder) }
+  static var sinkFiles: [String] { names(in: sinkFolder) }
+
+  private static func names(in folder: URL) -> [String] {
     let names = try? FileManager.default.contentsOfDirectory(atPath: folder.path)
     return (names ?? []).filter { $0.hasSuffix(".txt") }.sorted()
   }
 
   @Test func filesAreFound() {
-    #expect(ConversationTests.files.count >= 10)
+    #expect(ConversationTests.files.count >= 10 && ConversationTests.sinkFiles.count >= 4)
   }
 
   @Test(arguments: ConversationTests.files)
   func replays(_ file: String) throws {
-    let url = ConversationTests.folder.appendingPathComponent(file)
+    try compare(ConversationTests.folder.appendingPathComponent(file), Conversation.replay)
+  }
+
+  @Test(arguments: ConversationTests.sinkFiles)
+  func replaysTheOtherRole(_ file: String) throws {
+    try compare(ConversationTests.sinkFolder.appendingPathComponent(file), SinkConversation.replay)
+  }
+
+  private func compare(_ url: URL, _ replay: (String) throws -> String) throws {
+    let file = url.lastPathComponent
     let expected = try String(contentsOf: url, encoding: .utf8)
-    let actual = try Conversation.replay(expected)
+    let actual = try replay(expected)
     if ProcessInfo.processInfo.environment["REWRITE_CONVERSATIONS"] == "1" {
       try actual.write(to: url, atomically: true, encoding: .utf8)
     }

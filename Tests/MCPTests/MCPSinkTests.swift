@@ -253,7 +253,7 @@ struct MCPSinkTests {
     }
     #expect(type == kind("Gateway").type && upserts.isEmpty && removals.isEmpty)
     #expect(sink.unsupported == [gateways])
-    let again = try sink.resume(upstream: "up")
+    let again = try sink.reopen()
       .map { try SinkRequest($0, method: .resourceSource, namesMax: 10).collection }
     #expect(again == [services])
     // All that is left is answered: complete.
@@ -267,16 +267,35 @@ struct MCPSinkTests {
     #expect(none.ending == .failed)
   }
 
+  @Test func whatWasNotKnownIsAskedForAgainLaterAndElsewhere() throws {
+    var (sink, _) = try sink(holding: [])
+    _ = sink.streamEnded(code: 3, message: "unsupported collection \(gateways)", now: at(0))
+    func asked(_ upstream: String, _ second: Double) throws -> [String] {
+      try sink.resume(upstream: upstream, now: at(second))
+        .map { try SinkRequest($0, method: .resourceSource, namesMax: 10).collection }
+    }
+    #expect(try asked("up", 599) == [services])
+    #expect(try asked("up", 600) == [services, gateways], "the server may have been replaced by a newer one")
+    _ = sink.streamEnded(code: 3, message: "unsupported collection \(gateways)", now: at(601))
+    #expect(try asked("other", 602) == [services, gateways])
+  }
+
   @Test func istio10IsAskedInItsOwnWords() throws {
     var sink = sink(["MeshPolicy", "Policy", "VirtualService"], method: .aggregated)
     let first = try sink.begin(held: [:], upstream: "up")
       .map { try SinkRequest($0, method: .aggregated, namesMax: 10).collection }
     #expect(first.last == services)
+    // What not every server has proves nothing of the names.
+    var newer = sink
+    _ = newer.streamEnded(code: 3, message: "unsupported collection \(first[0])", now: at(0))
+    #expect(
+      try newer.reopen().map { try SinkRequest($0, method: .aggregated, namesMax: 10).collection }
+        == Array(first.dropFirst()))
     let (ending, updates) = sink.streamEnded(
-      code: 3, message: "unsupported type_url \"\(first[0])\"", now: at(0))
-    #expect(ending == .reopen(without: first[0]))
+      code: 3, message: "unsupported type_url \"\(services)\"", now: at(0))
+    #expect(ending == .reopen(without: services))
     #expect(updates.count == 1, "MeshPolicy cannot be told from Policy by its body")
-    let again = try sink.resume(upstream: "up")
+    let again = try sink.reopen()
       .map { try SinkRequest($0, method: .aggregated, namesMax: 10).collection }
     let policies = "type.googleapis.com/istio.authentication.v1alpha1.Policy"
     let bodies = "type.googleapis.com/istio.networking.v1alpha3.VirtualService"

@@ -82,7 +82,8 @@ enum RoomTable {
       "Tier", 6,
       [
         "Upstream", "Origins", "Downstream", "Identity", "Store", "Configuration", "Gates", "Policy",
-        "Manifests", "Documents", "Admin", "Transport", "Ring", "TLS", "XDS", "Snapshots", "SPIFFE", "Trust",
+        "Manifests", "Documents", "Admin", "Transport", "Ring", "TLS", "MCP", "XDS", "Snapshots", "SPIFFE",
+        "Trust",
       ]),
     room(
       "Console", 6,

@@ -44,9 +44,9 @@ struct CompanionMappingTests {
       return
     }
     #expect(upstream.endpoints.map(\.description) == ["edge-1:15010", "10.0.0.2:15010"])
-    #expect(upstream.peer.description == "spiffe://example.org/edge/*")
-    #expect(upstream.dialect == .delta)
-    #expect(upstream.kinds.count == Kinds.all.count)
+    #expect(upstream.server == .workload(try SPIFFEPattern(parsing: "spiffe://example.org/edge/*")))
+    #expect(upstream.dialect == .discovery(.delta))
+    #expect(upstream.kinds.count == (Kinds.all + Kinds.classic).count)
     #expect(source.only == SourceFilter())
     #expect(plan.minimumTLS == .tls13)
   }

@@ -2,6 +2,7 @@
 // the serving state machine of this program behind a listener that a test can silence, empty or stop.
 
 import GRPC
+import MCP
 import Primitives
 import Ring
 import SPIFFE
@@ -26,6 +27,45 @@ func resource(_ type: TypeName, _ name: String, _ body: UInt8 = 1) throws -> Res
     limits: Limits())
 }
 
+/// What an upstream speaks, with the serving state machine of one stream.
+enum Speech {
+  case discovery(ADSServer)
+  case classic(MCPSource)
+
+  mutating func update(_ view: View) {
+    switch self {
+    case .discovery(var server):
+      server.update(view)
+      self = .discovery(server)
+    case .classic(var source):
+      source.update(view)
+      self = .classic(source)
+    }
+  }
+
+  mutating func receive(_ message: [UInt8], now: Instant) throws {
+    switch self {
+    case .discovery(var server):
+      try server.receive(message, now: now)
+      self = .discovery(server)
+    case .classic(var source):
+      try source.receive(message, now: now)
+      self = .classic(source)
+    }
+  }
+
+  mutating func nextResponse(now: Instant) -> StreamResponse? {
+    switch self {
+    case .discovery(var server):
+      defer { self = .discovery(server) }
+      return try? server.nextResponse(now: now)
+    case .classic(var source):
+      defer { self = .classic(source) }
+      return try? source.nextResponse(now: now)
+    }
+  }
+}
+
 /// One upstream host.
 final class UpstreamHost: ListenerOwner, CallHandler {
   static let port: UInt16 = 15010
@@ -35,7 +75,9 @@ final class UpstreamHost: ListenerOwner, CallHandler {
   private let memory = LoopMemory()
   private let limits = Limits()
   private let dialect: ADSDialect
-  private var streams: [(call: Call, server: ADSServer)] = []
+  private let method: MCPMethod?
+  private let address: SocketAddress
+  private var streams: [(call: Call, server: Speech)] = []
   private var view = View.nothing
   private var sequence: UInt64
   private(set) var connections: [Connection] = []
@@ -45,19 +87,28 @@ final class UpstreamHost: ListenerOwner, CallHandler {
   private(set) var requests: [[UInt8]] = []
   /// Accepts streams and answers nothing.
   var isMute = false
+  /// Ends every stream with this.
+  var refusal: GRPCStatus?
+  /// Collections it does not have: asked for one, it ends the stream.
+  var unsupported: Set<String> = []
 
+  /// `method`: speaks the classic protocol.
   init(
     _ name: String, on network: SimulatedNetwork, identity: TestIdentity, dialect: ADSDialect = .delta,
-    sequence: UInt64 = 1
+    method: MCPMethod? = nil, sequence: UInt64 = 1
   ) throws {
     loop = EventLoop(driver: SimulatedDriver(network: network, host: name))
     context = try TLSContext(
       role: .server, chain: identity.chain, key: identity.key, verifier: { _ in .accept })
     self.dialect = dialect
+    self.method = method
     self.sequence = sequence
-    listener = try Listener(
-      address: network.address(of: name, port: UpstreamHost.port), loop: loop, limits: limits, memory: memory,
-      owner: self)
+    address = network.address(of: name, port: UpstreamHost.port)
+    try start()
+  }
+
+  func start() throws {
+    listener = try Listener(address: address, loop: loop, limits: limits, memory: memory, owner: self)
   }
 
   /// Serves this from now on.
@@ -95,7 +146,7 @@ final class UpstreamHost: ListenerOwner, CallHandler {
 
   private func pump(_ index: Int) {
     guard !isMute else { return }
-    while let response = try? streams[index].server.nextResponse(now: loop.now) {
+    while let response = streams[index].server.nextResponse(now: loop.now) {
       streams[index].call.send(head: response.head, body: response.body)
     }
   }
@@ -107,10 +158,16 @@ final class UpstreamHost: ListenerOwner, CallHandler {
   func connectionVerified(_ connection: Connection) {}
   func connectionReady(_ connection: Connection) {}
   func connection(_ connection: Connection, opened call: Call, head: RequestHead) -> (any CallHandler)? {
-    guard head.path == dialect.path else { return nil }
+    guard head.path == method?.path ?? dialect.path else { return nil }
     opened += 1
+    if let refusal {
+      call.finish(refusal)
+      return self
+    }
     call.accept()
-    var server = ADSServer(dialect: dialect, limits: limits)
+    var server =
+      method.map { Speech.classic(MCPSource(method: $0, limits: limits)) }
+      ?? .discovery(ADSServer(dialect: dialect, limits: limits))
     server.update(view)
     streams.append((call, server))
     return self
@@ -126,10 +183,13 @@ final class UpstreamHost: ListenerOwner, CallHandler {
   func call(_ call: Call, received message: [UInt8]) {
     requests.append(message)
     guard let index = streams.firstIndex(where: { $0.call === call }) else { return }
-    do throws(ADSError) {
+    if let name = unsupported.sorted().first(where: { message.containsText($0) }) {
+      return call.finish(GRPCStatus(.invalidArgument, "unsupported collection \"\(name)\""))
+    }
+    do {
       try streams[index].server.receive(message, now: loop.now)
     } catch {
-      return call.finish(GRPCStatus(.invalidArgument, error.message))
+      return call.finish(GRPCStatus(.invalidArgument, "\(error)"))
     }
     pump(index)
   }
@@ -139,6 +199,7 @@ final class UpstreamHost: ListenerOwner, CallHandler {
 final class Stage: SubscriptionOwner {
   static let authority = TestAuthority("example.org")
   static let other = TestAuthority("other.example")
+  static let mesh = TestAuthority("mesh.example")
 
   let network = SimulatedNetwork(seed: 3, start: Timestamp(seconds: TestAuthority.epoch))
   let loop: EventLoop
@@ -153,39 +214,72 @@ final class Stage: SubscriptionOwner {
 
   func upstream(
     _ name: String, as id: String = "spiffe://example.org/central", living seconds: Int64? = nil,
-    dialect: ADSDialect = .delta
+    dialect: ADSDialect = .delta, method: MCPMethod? = nil
   ) throws -> UpstreamHost {
     var plan = CertificatePlan.workload(id)
     if let seconds { plan.notAfter = TestAuthority.epoch + seconds }
     let authority = id.hasPrefix("spiffe://other") ? Stage.other : Stage.authority
-    return try UpstreamHost(name, on: network, identity: authority.issue(plan), dialect: dialect)
+    return try UpstreamHost(
+      name, on: network, identity: authority.issue(plan), dialect: dialect, method: method)
+  }
+
+  /// A server without an SVID: a DNS name, vouched for by an authority of its own.
+  func host(_ name: String, dnsName: String) throws -> UpstreamHost {
+    var plan = CertificatePlan.workload("spiffe://example.org/unused")
+    plan.subjectAlternativeName = "DNS:\(dnsName)"
+    plan.extendedKeyUsage = "serverAuth"
+    return try UpstreamHost(
+      name, on: network, identity: Stage.mesh.issue(plan), dialect: .stateOfTheWorld)
   }
 
   /// Subscribes to gateways and sidecars of these hosts, in order of preference.
   func subscribe(
     _ hosts: [String], dialect: ADSDialect = .delta, peer: String = "spiffe://example.org/central"
-  )
+  ) throws {
+    try subscribe(
+      hosts, as: .workload(try SPIFFEPattern(parsing: peer)),
+      follower: .discovery(subscriber(dialect), dialect))
+  }
+
+  /// The same by the classic protocol, of kinds that it has.
+  func subscribe(classic method: MCPMethod, _ hosts: [String], to kinds: [TypeName] = [gateway, sidecar])
     throws
   {
+    let known = Kinds.all + Kinds.classic
+    let sink = MCPSink(
+      .init(
+        method: method, isIncremental: true, kinds: known.filter { kinds.contains($0.type) },
+        node: SinkNode(id: "relay"), source: "central", upstream: hosts[0], limits: Limits()))
+    try subscribe(
+      hosts, as: .workload(try SPIFFEPattern(parsing: "spiffe://example.org/central")),
+      follower: .classic(sink, method))
+  }
+
+  func subscriber(_ dialect: ADSDialect) -> ADSSubscriber {
+    ADSSubscriber(
+      .init(
+        dialect: dialect, types: [gateway, sidecar].compactMap { Kinds[$0]?.typeURL },
+        node: Node(id: "relay"), source: "central", upstream: "", instance: "me", limits: Limits()))
+  }
+
+  func subscribe(
+    _ hosts: [String], as server: ExpectedServer, follower: Follower, refresh: Duration? = nil
+  ) throws {
     let endpoints = try hosts.map {
       try #require(Endpoint(network.address(of: $0, port: UpstreamHost.port).description))
     }
-    let kinds = try [gateway, sidecar].map { try #require(Kinds[$0]) }
     let settings = SubscriptionSettings(
-      source: "central", endpoints: endpoints, peer: try SPIFFEPattern(parsing: peer), dialect: dialect,
-      kinds: kinds, minimumTLS: .tls13)
-    let subscriber = ADSSubscriber(
-      .init(
-        dialect: dialect, types: kinds.map(\.typeURL), node: Node(id: "relay"), source: "central",
-        upstream: hosts[0], instance: "me", limits: Limits()))
+      source: "central", endpoints: endpoints, server: server, minimumTLS: .tls13, refresh: refresh)
     subscription = Subscription(
-      settings, subscriber: subscriber, loop: loop, limits: Limits(), memory: LoopMemory(),
+      settings, follower: follower, loop: loop, limits: Limits(), memory: LoopMemory(),
       resolver: Resolver(worker: InlineWorker(), limits: Limits(), wake: {}), seed: 5, owner: self)
     try adopt(trusting: [Stage.authority, Stage.other])
   }
 
-  func adopt(trusting authorities: [TestAuthority]) throws {
-    let own = Stage.authority.issue("spiffe://example.org/edge")
+  func adopt(
+    trusting authorities: [TestAuthority], as id: String = "spiffe://example.org/edge"
+  ) throws {
+    let own = Stage.authority.issue(id)
     var bundles: [TrustDomain: Bundle] = [:]
     for authority in authorities {
       let domain = try TrustDomain(authority.trustDomain)
@@ -202,6 +296,17 @@ final class Stage: SubscriptionOwner {
   func run(atMost time: Duration = .seconds(10), until done: () -> Bool) -> Bool {
     network.run(atMost: time, until: done)
   }
+
+  /// What status would say of it; empty while it follows.
+  var trouble: String {
+    switch subscription?.health {
+    case .stale(let reason)?, .failed(let reason)?, .behind(let reason)?: reason
+    case .connecting(let reason)?: reason ?? ""
+    case .following?, nil: ""
+    }
+  }
+
+  var isFailed: Bool { if case .failed? = subscription?.health { true } else { false } }
 
   var isFollowing: Bool { subscription?.health == .following }
 
@@ -220,4 +325,8 @@ final class Stage: SubscriptionOwner {
   func subscription(_ subscription: Subscription, became state: Subscription.Health) {
     states.append((loop.now, state))
   }
+}
+
+extension [UInt8] {
+  func containsText(_ text: String) -> Bool { String(decoding: self, as: UTF8.self).contains(text) }
 }

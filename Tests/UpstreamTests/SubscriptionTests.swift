@@ -171,9 +171,3 @@ import XDS
     #expect(central.connections.isEmpty && central.opened == 1)
   }
 }
-
-extension [UInt8] {
-  fileprivate func containsText(_ text: String) -> Bool {
-    String(decoding: self, as: UTF8.self).contains(text)
-  }
-}
