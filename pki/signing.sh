@@ -97,6 +97,7 @@ authorityKeyIdentifier = keyid"
 issue() {
   request "$work/leaf.key" "/O=meshrelay development/CN=$3" >"$work/leaf.request"
   certify "$4" "$5" "$6" -cert "$1/ca.pem" -keyfile "$1/ca.key" <"$work/leaf.request" >"$work/leaf.pem"
+  if [[ -e "$1/chain.pem" ]]; then cat "$1/chain.pem" >>"$work/leaf.pem"; fi
   chmod 0644 "$work/leaf.pem"
   mv "$work/leaf.key" "$2/$3.key"
   mv "$work/leaf.pem" "$2/$3.pem"

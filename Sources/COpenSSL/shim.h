@@ -15,9 +15,11 @@
 
 #include <openssl/asn1.h>
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
@@ -44,6 +46,37 @@ static inline void copenssl_disable_session_cache(SSL_CTX *context) {
 static inline void copenssl_set_safe_options(SSL_CTX *context) {
   SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION
                                    | SSL_OP_CIPHER_SERVER_PREFERENCE);
+}
+
+// Undoes a part of copenssl_set_safe_options: a server may give session tickets.
+static inline void copenssl_allow_tickets(SSL_CTX *context) {
+  SSL_CTX_clear_options(context, SSL_OP_NO_TICKET);
+}
+
+// For one connection: none after all.
+static inline void copenssl_forbid_tickets(SSL *connection) {
+  SSL_set_options(connection, SSL_OP_NO_TICKET);
+  SSL_set_num_tickets(connection, 0);
+}
+
+static inline int copenssl_set_ticket_keys(
+    SSL_CTX *context,
+    int (*choose)(SSL *, unsigned char *, unsigned char *, EVP_CIPHER_CTX *, EVP_MAC_CTX *, int)) {
+  return (int)SSL_CTX_set_tlsext_ticket_key_evp_cb(context, choose);
+}
+
+// AES-256-CBC under HMAC-SHA-256, as RFC 5077 recommends. Makes the iv when sealing, reads it when opening.
+static inline int copenssl_use_ticket_key(
+    EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, const uint8_t *cipher_key, const uint8_t *mac_key, uint8_t *iv,
+    int sealing) {
+  char digest[] = "SHA256";
+  OSSL_PARAM parameters[3];
+  parameters[0] = OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)mac_key, 32);
+  parameters[1] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0);
+  parameters[2] = OSSL_PARAM_construct_end();
+  if (sealing && RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1) return 0;
+  if (EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, cipher_key, iv, sealing) != 1) return 0;
+  return EVP_MAC_CTX_set_params(mac, parameters);
 }
 
 static inline int copenssl_set_groups(SSL_CTX *context, const char *groups) {

@@ -9,6 +9,10 @@ public struct IdentitySettings: Sendable, Equatable {
   public let source: Source
   /// PEM or SPIFFE JSON; sorted by trust domain; at least one beside files.
   public let bundles: [BundleFile]
+  /// Where bundles of other trust domains are published; each trust domain once.
+  public let federation: [FederationSettings]
+  /// How long this host is to last when nothing renews its SVID and bundle; nil: as long as it does.
+  public let offlineGoal: Duration?
 
   /// Where the SVID comes from.
   public enum Source: Sendable, Equatable {
@@ -30,15 +34,19 @@ public struct IdentitySettings: Sendable, Equatable {
   }
 
   static func read(_ reader: MappingReader) -> IdentitySettings? {
-    NotBuilt.refuseKeys(of: reader)
     let source = source(of: reader)
     let bundles = bundles(of: reader)
-    guard let source, let bundles else { return nil }
-    return IdentitySettings(source: source, bundles: bundles)
+    let goal = reader.duration("offlineGoal", in: .seconds(60) ... .seconds(3650 * 86_400))
+    let federation = FederationSettings.readAll(reader)
+    guard let source, let bundles, let federation else { return nil }
+    return IdentitySettings(
+      source: source, bundles: bundles, federation: federation, offlineGoal: goal?.value)
   }
 
   /// Trust domains that this section names, sorted.
-  public var trustDomains: [TrustDomain] { bundles.map(\.trustDomain) }
+  public var trustDomains: [TrustDomain] {
+    Set(bundles.map(\.trustDomain) + federation.map(\.trustDomain)).sorted()
+  }
 
   // MARK: the SVID
 

@@ -7,7 +7,6 @@ enum NotBuilt {
   /// Keys, by the path that leads to them.
   private static let keys: [String: [String]] = [
     "": ["audit", "history"],
-    "identity": ["federation", "offlineGoal"],
     "sources": ["git", "etcd"],
   ]
 

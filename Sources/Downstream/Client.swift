@@ -185,14 +185,14 @@ final class Client: TimerHandler {
 
   private func watchExpiry() {
     guard let notAfter = peer.notAfter else { return }
-    let left = notAfter.milliseconds - serving.loop.wallClock.milliseconds
+    let left = notAfter.milliseconds - serving.loop.steadyWallClock.milliseconds
     // Looked at every few seconds, because the wall clock may be set, and the host may sleep.
     let wait = Duration.milliseconds(min(max(left, 0) + 1, Client.expiryLookMost))
     expiry = serving.loop.schedule(at: serving.loop.now + wait, self, tag: 0)
   }
 
   func timerFired(_ id: TimerID, tag: Int) {
-    guard let notAfter = peer.notAfter, serving.loop.wallClock > notAfter else { return watchExpiry() }
+    guard let notAfter = peer.notAfter, serving.loop.steadyWallClock > notAfter else { return watchExpiry() }
     serving.refused(.expired)
     end(.unauthenticated, "the client's certificate expired at \(notAfter.rfc3339)")
   }

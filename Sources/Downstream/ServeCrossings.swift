@@ -7,6 +7,7 @@ public import Gates
 public import Primitives
 public import SPIFFE
 import Synchronization
+public import TLS
 public import Trust
 
 /// Shared by all serve loops of one relay.
@@ -21,6 +22,8 @@ public final class ServeCrossings: Sendable {
   public let sinks = Published<[SinkAssignment]>([])
   /// What `/readyz` says.
   public let readiness = Published<Bool>(false)
+  /// What seals session tickets; the same on all loops, so that a client may come back to any. Nil: no tickets.
+  public let ticketKeys = Published<TicketKeys?>(nil)
   public let reports: Mailbox<ServeReport>
   public let census: Census
 

@@ -60,7 +60,7 @@ public final class ServeLoop: ListenerOwner {
     self.crossings = crossings
     self.metrics = metrics
     generator = SeededGenerator(seed: seed)
-    trust = ServerTrust(loop: loop, minimum: minimumTLS)
+    trust = ServerTrust(loop: loop, minimum: minimumTLS, ticketKeys: { crossings.ticketKeys.value })
   }
 
   // MARK: accepting
@@ -80,7 +80,7 @@ public final class ServeLoop: ListenerOwner {
   public func securityForNewConnection(on listener: Listener) -> Connection.Security? {
     guard !draining else { return nil }
     return switch kind {
-    case .mutualTLS: trust.context.map { .tls($0, serverName: nil) }
+    case .mutualTLS: trust.context(for: listener.name).map { .tls($0, serverName: nil) }
     case .loopback: .plaintext
     }
   }
@@ -96,6 +96,7 @@ public final class ServeLoop: ListenerOwner {
       return
     }
     metrics.add(to: .handshakes(.ok))
+    if connection.isResumed { metrics.add(to: .resumptions) }
     do throws(VerificationFailure) {
       admit(connection, try trust.admit(connection.peerChain))
     } catch {

@@ -14,35 +14,82 @@ final class ServerTrust {
   private let loop: EventLoop
   private let minimum: TLSVersion
   private(set) var credentials: Credentials?
-  /// Rebuilt for every generation of credentials; existing sessions keep theirs, so rotation drops nobody.
-  private(set) var context: TLSContext?
+  /// By listener, because tickets of one do not count on another. Made anew for every generation of credentials;
+  /// existing sessions keep theirs, so rotation drops nobody.
+  private var contexts: [String: TLSContext] = [:]
   private(set) var contextError: TLSError?
+  /// The newest keys of tickets; nil: there are none.
+  private let ticketKeys: () -> TicketKeys?
+  /// Of `bundles`.
+  private var mark: [UInt8] = []
   private var bundles: [TrustDomain: Bundle] = [:]
   private var named: Set<TrustDomain> = []
   /// Peers whose handshakes are not over yet, newest last. Bounded: one that fell out is judged again.
   private var found: [(chain: [Certificate], peer: VerifiedPeer)] = []
   private static let foundMost = 128
 
-  init(loop: EventLoop, minimum: TLSVersion) {
+  init(loop: EventLoop, minimum: TLSVersion, ticketKeys: @escaping () -> TicketKeys?) {
     self.loop = loop
     self.minimum = minimum
+    self.ticketKeys = ticketKeys
   }
 
   /// True when a bundle went away or changed: live peers must be judged again.
   func adopt(_ credentials: Credentials) -> Bool {
     guard self.credentials?.generation != credentials.generation else { return false }
     self.credentials = credentials
+    contexts = [:]
+    return selectBundles()
+  }
+
+  /// What new connections of a listener are taken on; nil while this host has no identity that TLS can use.
+  func context(for listener: String) -> TLSContext? {
+    if let context = contexts[listener] { return context }
+    guard let credentials else { return nil }
     do throws(TLSError) {
-      context = try TLSContext(
+      let context = try TLSContext(
         role: .server, chain: credentials.svid.chain, key: credentials.svid.key, minimum: minimum,
+        tickets: tickets(of: listener),
         verifier: { [weak self] chain in self?.judge(chain) ?? .reject(.accessDenied, reason: "shutting down")
         })
+      contexts[listener] = context
       contextError = nil
+      return context
     } catch {
-      context = nil
       contextError = error
+      return nil
     }
-    return selectBundles()
+  }
+
+  // MARK: tickets
+
+  /// Who comes back is judged as anybody: its chain is in the ticket, and verified again at once.
+  private func tickets(of listener: String) -> TicketTerms {
+    TicketTerms(
+      listener: listener, keys: ticketKeys,
+      seal: { [weak self] chain in self?.ticket(for: chain, on: listener) },
+      open: { [weak self] contents in self?.chain(of: contents, on: listener) })
+  }
+
+  private func ticket(for chain: [Certificate], on listener: String) -> [UInt8]? {
+    let known = found.last { $0.chain == chain }?.peer
+    guard let peer = known ?? (try? verify(chain)) else { return nil }
+    return ResumptionTicket(
+      listener: listener, id: peer.id, notAfter: peer.notAfter, trust: mark, chain: chain.map(\.der)
+    ).bytes
+  }
+
+  private func chain(of contents: [UInt8], on listener: String) -> [Certificate]? {
+    guard let ticket = ResumptionTicket(contents),
+      ticket.mismatch(listener: listener, trust: mark, at: loop.steadyWallClock) == nil
+    else { return nil }
+    var chain: [Certificate] = []
+    for der in ticket.chain {
+      guard let certificate = try? Certificate(der: der) else { return nil }
+      chain.append(certificate)
+    }
+    guard case .accept = judge(chain), found.last?.peer.id == ticket.id else { return nil }
+    return chain
   }
 
   /// True when peers of a trust domain lost their footing.
@@ -56,6 +103,7 @@ final class ServerTrust {
     let selected = (credentials?.bundles ?? [:]).filter { named.contains($0.key) }
     defer {
       bundles = selected
+      mark = trustMark(of: selected)
       found = []
     }
     return bundles.contains { selected[$0.key]?.anchors != $0.value.anchors }
@@ -72,9 +120,9 @@ final class ServerTrust {
     _ chain: [Certificate], dialledAs pattern: SPIFFEPattern? = nil
   ) throws(VerificationFailure) -> VerifiedPeer {
     guard let pattern else {
-      return try verifyPeer(chain: chain, bundles: bundles, at: loop.wallClock, role: .client)
+      return try verifyPeer(chain: chain, bundles: bundles, at: loop.steadyWallClock, role: .client)
     }
-    return try verifyPeer(chain: chain, bundles: bundles, at: loop.wallClock, role: .server)
+    return try verifyPeer(chain: chain, bundles: bundles, at: loop.steadyWallClock, role: .server)
       .authorized(as: pattern)
   }
 

@@ -15,6 +15,8 @@ public struct IdentityBook: Sendable {
   private var fromAgent: [TrustDomain: Bundle] = [:]
   /// From files.
   private var fromFiles: [TrustDomain: Bundle] = [:]
+  /// From bundle endpoints.
+  private var fromEndpoints: [TrustDomain: Bundle] = [:]
 
   public init() {}
 
@@ -37,6 +39,20 @@ public struct IdentityBook: Sendable {
     fromFiles = IdentityBook.next(files.bundles, fromFiles, kept: Set(files.faults.keys))
   }
 
+  /// What an endpoint of another trust domain publishes.
+  public mutating func take(published bundle: Bundle) { fromEndpoints[bundle.trustDomain] = bundle }
+
+  /// Forgets what endpoints have published that are not asked any more.
+  public mutating func keep(endpointsOf trustDomains: Set<TrustDomain>) {
+    fromEndpoints = fromEndpoints.filter { trustDomains.contains($0.key) }
+  }
+
+  /// The newest bundle of a trust domain, whoever we are.
+  public func bundle(of trustDomain: TrustDomain) -> Bundle? {
+    if trustDomain == svid?.id.trustDomain { return fromAgent[trustDomain] ?? fromFiles[trustDomain] }
+    return fromEndpoints[trustDomain] ?? fromFiles[trustDomain] ?? fromAgent[trustDomain]
+  }
+
   private static func next(
     _ new: [TrustDomain: Bundle], _ old: [TrustDomain: Bundle], kept: Set<TrustDomain>
   ) -> [TrustDomain: Bundle] {
@@ -45,7 +61,9 @@ public struct IdentityBook: Sendable {
 
   /// Whom we trust, for an SVID of `own`.
   func bundles(own: TrustDomain) -> [TrustDomain: Bundle] {
+    // A file beside an endpoint is what to begin with, until the endpoint has answered.
     var bundles = fromAgent.merging(fromFiles) { _, file in file }
+    bundles.merge(fromEndpoints) { _, published in published }
     bundles[own] = fromAgent[own] ?? fromFiles[own]
     return bundles
   }

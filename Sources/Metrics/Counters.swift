@@ -45,12 +45,14 @@ public enum Counter: Sendable, Hashable {
   case pushedBytes
   case acks
   case nacks
+  /// Good handshakes that were short because the client came back with a ticket.
+  case resumptions
 
   /// Every series, in the order of their slots.
   static let all: [Counter] =
     HandshakeResult.allCases.map(Counter.handshakes) + RefusalReason.allCases.map(Counter.refused)
     + ServedDialect.allCases.map(Counter.requests) + ServedDialect.allCases.map(Counter.pushes)
-    + [.pushedBytes, .acks, .nacks]
+    + [.pushedBytes, .acks, .nacks, .resumptions]
 
   /// Position in a shard: 0 ≤ slot < `MetricShard.counterSlots`. The tests hold it against `all`.
   var slot: Int {
@@ -62,6 +64,7 @@ public enum Counter: Sendable, Hashable {
     case .pushedBytes: 27
     case .acks: 28
     case .nacks: 29
+    case .resumptions: 30
     }
   }
 }

@@ -40,6 +40,8 @@ public struct Exposition {
     for result in HandshakeResult.allCases {
       writer.sample(total(.handshakes(result)), label: "result", result.rawValue)
     }
+    writer.family("resumed_handshakes_total", .counter, "Good handshakes that a session ticket made short.")
+    writer.sample(total(.resumptions))
     writer.family("refused_total", .counter, "Verified peers turned away and streams ended, by reason.")
     for reason in RefusalReason.allCases {
       writer.sample(total(.refused(reason)), label: "reason", reason.rawValue)
@@ -87,6 +89,12 @@ public struct Exposition {
       "survives_until_timestamp_seconds", .gauge,
       "How long this relay can go on if nothing renews its SVID and bundles.")
     if let time = facts.survivesUntil { writer.sample(Double(time.seconds)) }
+    writer.family(
+      "offline_goal_met", .gauge, "1 while SVID and bundle last for the offline goal; absent without a goal.")
+    if let isMet = facts.isOfflineGoalMet { writer.sample(isMet ? 1 : 0) }
+    writer.family(
+      "clock_synchronized", .gauge, "1 while the kernel says that this host's clock is kept right.")
+    if let isSynchronised = facts.isClockSynchronised { writer.sample(isSynchronised ? 1 : 0) }
     writer.family("config_ok", .gauge, "1 while the configuration in force is what the file says.")
     writer.sample(facts.configOK ? 1 : 0)
     writer.family("policy_ok", .gauge, "1 while the policy in force is what the files say.")

@@ -7,7 +7,7 @@ import Synchronization
 
 /// One per loop. `add`, `change`, `record` and `set…` belong to the thread of that loop alone.
 public final class MetricShard: Sendable {
-  static let counterSlots = 30
+  static let counterSlots = 31
   static let gaugeSlots = 2
   static let histogramSlots = 2
   /// Upper bounds of the buckets, nanoseconds, inclusive; one more bucket takes what is above.
@@ -18,7 +18,7 @@ public final class MetricShard: Sendable {
   /// Buckets of one histogram, then its sum in nanoseconds.
   static let histogramStride = 17
 
-  private let counters = InlineArray<30, Atomic<UInt64>> { _ in Atomic(0) }
+  private let counters = InlineArray<31, Atomic<UInt64>> { _ in Atomic(0) }
   private let gauges = InlineArray<2, Atomic<Int64>> { _ in Atomic(0) }
   private let histograms = InlineArray<34, Atomic<UInt64>> { _ in Atomic(0) }
   /// Millionths.

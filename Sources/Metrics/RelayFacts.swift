@@ -29,6 +29,10 @@ public struct RelayFacts: Sendable {
   public var staleness: Duration = .zero
   public var svidExpiry: Timestamp?
   public var survivesUntil: Timestamp?
+  /// Nil: no goal was set.
+  public var isOfflineGoalMet: Bool?
+  /// Nil: the kernel does not say.
+  public var isClockSynchronised: Bool?
   public var configOK = true
   public var policyOK = true
   public var auditOK = true

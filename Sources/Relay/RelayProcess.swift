@@ -5,6 +5,7 @@
 
 import Admin
 import AdminServer
+import CLinux
 import Dispatch
 import Downstream
 import Foundation
@@ -50,11 +51,18 @@ public final class RelayProcess {
   private static func start(
     _ io: DriverKind?, _ version: String, _ read: () throws(Unusable) -> ProcessPlan
   ) -> Int32 {
+    // Before any key is read: no core dump, and nobody of the same user may look into this process.
+    let isUndumpable = linux_set_dumpable(0) == 0
     let plan: ProcessPlan
     do throws(Unusable) { plan = try read() } catch { return refuse(error.problems) }
     SignalWatch.block()
     do throws(RelayError) {
-      return try RelayProcess(plan, io: io, version: version).run()
+      let process = try RelayProcess(plan, io: io, version: version)
+      if !isUndumpable {
+        process.logger.warning(
+          "the kernel does not let this process be undumpable: a core dump would hold keys")
+      }
+      return try process.run()
     } catch {
       return refuse([error.description])
     }

@@ -49,6 +49,7 @@ public final class EventLoop {
   private var isTurning = false
   private var busy: BusyMeter
   private let thread = pthread_self()
+  private var steady: SteadyClock
 
   enum TimerAction {
     case fire(any TimerHandler, tag: Int)
@@ -69,6 +70,7 @@ public final class EventLoop {
     self.driver = driver
     now = driver.monotonicTime
     busy = BusyMeter(start: now)
+    steady = SteadyClock(wallClock: driver.wallClock, now: now)
     driver.attach(self)
   }
 
@@ -81,6 +83,12 @@ public final class EventLoop {
 
   /// Wall-clock time; virtual in simulation.
   public var wallClock: Timestamp { driver.wallClock }
+
+  /// Wall-clock time to judge certificates by: a jump counts only once it has lasted for a minute.
+  public var steadyWallClock: Timestamp { steady.read(driver.wallClock, now: now) }
+
+  /// How far the wall clock is from `steadyWallClock`; nil while it is believed. As of the last look at that.
+  public var wallClockJump: Duration? { steady.jump }
 
   /// Wakes this loop from any thread; calls coalesce until `onWake` runs.
   public var waker: Waker { driver.waker }

@@ -16,8 +16,11 @@ public final class SimulatedNetwork {
   public var wallClock: Timestamp {
     let passed = now.nanoseconds - 1_000_000_000
     return Timestamp(
-      seconds: start.seconds + passed / 1_000_000_000, nanoseconds: Int32(passed % 1_000_000_000))
+      seconds: start.seconds + wallClockShift.components.seconds + passed / 1_000_000_000,
+      nanoseconds: Int32(passed % 1_000_000_000))
   }
+  /// What somebody has set the wall clock of all hosts ahead by, in whole seconds; negative: back.
+  public var wallClockShift: Duration = .zero
   /// A digest of everything that happened so far, equal for equal histories.
   public private(set) var fingerprint: UInt64 = 0xCBF2_9CE4_8422_2325
   /// For links without conditions of their own.

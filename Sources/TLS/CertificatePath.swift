@@ -37,6 +37,11 @@ public struct PathFailure: Error, Equatable, Sendable {
   }
 }
 
+extension PathFailure {
+  /// The right issuer was not among those tried.
+  fileprivate var meansNoIssuer: Bool { kind == .badSignature || kind == .untrusted }
+}
+
 public enum CertificatePath {
   /// Certificates above the leaf that a path may have. Reason: real chains have one to three.
   public static let depthMax = 10
@@ -45,6 +50,38 @@ public enum CertificatePath {
   /// - Returns: the path found: leaf first, anchor last, at least two certificates. A leaf that is itself an
   ///   anchor has no path: trust is never placed in a leaf.
   public static func validate(
+    chain: [Certificate], anchors: [Certificate], at instant: Timestamp
+  ) throws(PathFailure) -> [Certificate] {
+    do throws(PathFailure) {
+      return try validateOnce(chain: chain, anchors: anchors, at: instant)
+    } catch {
+      // Of several authorities of one name OpenSSL tries the first, when no key identifier tells them apart: while
+      // an authority is replaced by its successor both are in the bundle.
+      guard error.meansNoIssuer else { throw error }
+      var closest = error
+      for namesake in namesakes(among: anchors) {
+        let rest = anchors.filter { $0.subject != namesake.subject }
+        do throws(PathFailure) {
+          return try validateOnce(chain: chain, anchors: [namesake] + rest, at: instant)
+        } catch {
+          if !error.meansNoIssuer { closest = error }
+        }
+      }
+      throw closest
+    }
+  }
+
+  /// Tries for one chain. Reason: two or three generations of an authority live at the same time.
+  private static let namesakesMost = 8
+
+  /// Anchors whose name another one bears, too.
+  private static func namesakes(among anchors: [Certificate]) -> [Certificate] {
+    guard anchors.count > 1 else { return [] }
+    let counts = Dictionary(anchors.map { ($0.subject, 1) }, uniquingKeysWith: +)
+    return Array(anchors.filter { counts[$0.subject] ?? 0 > 1 }.prefix(namesakesMost))
+  }
+
+  private static func validateOnce(
     chain: [Certificate], anchors: [Certificate], at instant: Timestamp
   ) throws(PathFailure) -> [Certificate] {
     ErrorQueue.clear()
@@ -67,6 +104,40 @@ public enum CertificatePath {
       throw PathFailure(kind: .untrusted, depth: 0, reason: "the leaf itself is in the bundle")
     }
     return path.map { find($0, in: chain, anchors) }
+  }
+
+  /// Validates the chain of a web server: an authority of this host, the name it was asked by, and its purpose.
+  /// - Parameter host: a DNS name or an IP address.
+  public static func validateForWeb(
+    chain: [Certificate], host: String, at instant: Timestamp
+  ) throws(PathFailure) {
+    ErrorQueue.clear()
+    defer { ErrorQueue.clear() }
+    guard let leaf = chain.first else {
+      throw PathFailure(kind: .other, depth: 0, reason: "there is no certificate")
+    }
+    guard let presented = CertificateStack(chain.dropFirst()), let store = unsafe X509_STORE_new() else {
+      throw PathFailure(kind: .other, depth: 0, reason: "out of memory")
+    }
+    defer { unsafe X509_STORE_free(store) }
+    // Where the distribution keeps them; $SSL_CERT_FILE and $SSL_CERT_DIR say otherwise.
+    guard unsafe X509_STORE_set_default_paths(store) == 1, let validation = unsafe X509_STORE_CTX_new() else {
+      throw PathFailure(kind: .other, depth: 0, reason: "the authorities of this host cannot be read")
+    }
+    defer { unsafe X509_STORE_CTX_free(validation) }
+    guard unsafe X509_STORE_CTX_init(validation, store, leaf.object.raw, presented.raw) == 1 else {
+      throw PathFailure(kind: .other, depth: 0, reason: ErrorQueue.takeReason())
+    }
+    let parameters = unsafe X509_STORE_CTX_get0_param(validation)
+    unsafe X509_VERIFY_PARAM_set_time(parameters, time_t(instant.seconds))
+    unsafe X509_VERIFY_PARAM_set_auth_level(parameters, 2)
+    unsafe _ = X509_VERIFY_PARAM_set_purpose(parameters, X509_PURPOSE_SSL_SERVER)
+    // An address is asked for as such; whatever is none is a name.
+    let isNamed =
+      unsafe X509_VERIFY_PARAM_set1_ip_asc(parameters, host) == 1
+      || X509_VERIFY_PARAM_set1_host(parameters, host, host.utf8.count) == 1
+    guard isNamed else { throw PathFailure(kind: .other, depth: 0, reason: "'\(host)' is no host name") }
+    guard unsafe X509_verify_cert(validation) == 1 else { throw unsafe failure(of: validation) }
   }
 
   /// The path consists of references to what was given, so it is found by identity.

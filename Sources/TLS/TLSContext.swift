@@ -1,6 +1,6 @@
 // What all connections of one loop share for one generation of credentials: certificate, key, versions,
-// ciphers, the verifier. Decided here once: mutual TLS always, no tickets, no session cache, no early data,
-// no renegotiation, no compression. Sources: RFC 8446, RFC 7301, SPIFFE X.509-SVID section 5.
+// ciphers, the verifier. Decided here once: mutual TLS always, tickets on the terms of SessionTickets.swift or none, no
+// session cache, no early data, no renegotiation, no compression. Sources: RFC 8446, RFC 7301, SPIFFE X.509-SVID section 5.
 
 import COpenSSL
 
@@ -24,7 +24,7 @@ public enum TLSVerdict: Sendable {
 }
 
 /// Judges the chain a peer presented: leaf first, as it came. Runs within the handshake, on the loop, for
-/// every connection (there is no resumption that would skip it).
+/// every full handshake; who comes back with a ticket is judged by its terms.
 ///
 /// Peers that are no SPIFFE workloads (an authority and a DNS name to check) are another verifier over the same
 /// chain: `CertificatePath` for the authority, `Certificate.dnsNames` for the name.
@@ -33,19 +33,40 @@ public typealias PeerVerifier = (_ chain: [Certificate]) -> TLSVerdict
 /// Not `Sendable`: made on the loop that uses it. Engines keep it alive.
 @safe
 public final class TLSContext {
-  /// The one application protocol we speak. RFC 7301 wire form: length, then name.
-  static let applicationProtocol = "h2"
+  /// The one application protocol that connections of the mesh speak.
+  static let meshProtocol = "h2"
 
   public let role: TLSRole
   let verifier: PeerVerifier
+  let tickets: TicketTerms?
+  /// What ALPN offers or accepts.
+  private let applicationProtocol: String
   private let context: OpaquePointer
 
   /// - Parameters:
   ///   - chain: our certificates as DER, leaf first, without the root.
   ///   - key: the leaf's key as unencrypted PKCS#8 DER; it must match.
-  ///   - verifier: asked once for every connection.
-  public init(
-    role: TLSRole, chain: [[UInt8]], key: [UInt8], minimum: TLSVersion = .tls13,
+  ///   - tickets: for servers, on what terms clients may come back; nil: a full handshake each time.
+  ///   - verifier: asked once for every full handshake; tickets ask through their terms.
+  public convenience init(
+    role: TLSRole, chain: [[UInt8]], key: [UInt8], minimum: TLSVersion = .tls13, tickets: TicketTerms? = nil,
+    verifier: @escaping PeerVerifier
+  ) throws(TLSError) {
+    try self.init(
+      role: role, speaking: TLSContext.meshProtocol, minimum: minimum, tickets: tickets, verifier: verifier)
+    try configureCredentials(chain: chain, key: key)
+  }
+
+  /// A client that shows no certificate, for servers that are no part of the mesh, such as bundle endpoints.
+  /// - Parameter name: of the application protocol.
+  public convenience init(
+    anonymousClientOf name: String, verifier: @escaping PeerVerifier
+  ) throws(TLSError) {
+    try self.init(role: .client, speaking: name, minimum: .tls12, tickets: nil, verifier: verifier)
+  }
+
+  private init(
+    role: TLSRole, speaking name: String, minimum: TLSVersion, tickets: TicketTerms?,
     verifier: @escaping PeerVerifier
   ) throws(TLSError) {
     ErrorQueue.clear()
@@ -55,9 +76,11 @@ public final class TLSContext {
     }
     self.role = role
     self.verifier = verifier
+    self.tickets = role == .server ? tickets : nil
+    applicationProtocol = name
     unsafe self.context = context
     try configureProtocol(minimum: minimum)
-    try configureCredentials(chain: chain, key: key)
+    if let tickets = self.tickets { try require(unsafe tickets.configure(context) ? 1 : 0) }
     configureVerification()
     try configureApplicationProtocol()
   }
@@ -126,7 +149,8 @@ extension TLSContext {
   private func configureApplicationProtocol() throws(TLSError) {
     switch role {
     case .client:
-      let name = Array(TLSContext.applicationProtocol.utf8)
+      let name = Array(applicationProtocol.utf8)
+      // RFC 7301 wire form: length, then name.
       let wire = [UInt8(name.count)] + name
       // This function alone answers 0 for success.
       try require(unsafe SSL_CTX_set_alpn_protos(context, wire, UInt32(wire.count)) == 0 ? 1 : 0)
@@ -152,7 +176,7 @@ extension TLSContext {
       let start = position + 1
       guard start + length <= offered.count else { break }
       let name = unsafe UnsafeBufferPointer(rebasing: offered[start..<start + length])
-      if unsafe name.elementsEqual(applicationProtocol.utf8) {
+      if unsafe name.elementsEqual(meshProtocol.utf8) {
         // The choice points into the offer, which OpenSSL keeps until it has copied the choice.
         unsafe chosen?.pointee = name.baseAddress
         unsafe chosenLength?.pointee = UInt8(length)

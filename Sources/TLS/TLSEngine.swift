@@ -47,7 +47,10 @@ public final class TLSEngine {
     unsafe SSL_set_bio(connection, bio, bio)
     unsafe SSL_set_ex_data(connection, 0, Unmanaged.passUnretained(self).toOpaque())
     switch context.role {
-    case .server: unsafe SSL_set_accept_state(connection)
+    case .server:
+      unsafe SSL_set_accept_state(connection)
+      // Without a key OpenSSL would have nothing to seal with, and end the handshake over it.
+      if let terms = context.tickets, terms.keys() == nil { unsafe copenssl_forbid_tickets(connection) }
     case .client:
       unsafe SSL_set_connect_state(connection)
       if let name = serverName.flatMap(ServerName.dnsName(from:)) {
@@ -116,6 +119,16 @@ public final class TLSEngine {
     unsafe _ = SSL_shutdown(connection)
     ErrorQueue.clear()
   }
+
+  /// What the context's tickets are given on.
+  var ticketTerms: TicketTerms? { context.tickets }
+
+  /// The peer came back with a ticket that counts: it is who it was. A full handshake that follows all the same
+  /// judges anew.
+  func resumed(as chain: [Certificate]) { judged = chain }
+
+  /// The handshake was short: the peer came back with a ticket.
+  public var isResumed: Bool { unsafe SSL_session_reused(connection) == 1 }
 
   /// The chain the peer presented, leaf first, as the verifier saw it. Empty before that, and when it is unreadable.
   public var peerChain: [Certificate] {

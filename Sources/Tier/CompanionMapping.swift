@@ -29,6 +29,8 @@ extension TierPlan {
       node: node, origin: node,
       identity: try IdentityPlan(configuration.identity, host: host, file: configuration.file),
       sources: [SourcePlan(name: TierPlan.companionSource, kind: .upstream(upstream))])
+    federation = configuration.identity.federation.map(BundleEndpoint.init)
+    offlineGoal = configuration.identity.offlineGoal
     state = configuration.state
     listeners = .loopback(
       granted: .whole(cluster: TierPlan.companionCluster), host: SPIFFEID(configuration.relayID.trustDomain))

@@ -39,6 +39,8 @@ extension TierPlan {
     sinks = configuration.push.map {
       SinkPlan(endpoint: Endpoint(host: $0.address.host, port: $0.address.port), peer: $0.spiffeID)
     }
+    federation = configuration.identity.federation.map(BundleEndpoint.init)
+    offlineGoal = configuration.identity.offlineGoal
     quiet = configuration.publish.quiet
     quietMost = configuration.publish.max
     minimumTLS = configuration.tlsMinimum == .tls12 ? .tls12 : .tls13
@@ -91,6 +93,20 @@ extension WorkloadAPIAddress {
         .start(of: file), "$SPIFFE_ENDPOINT_SOCKET is \(Problem.quote(text)), which \(error.what)",
         howToFix: error.howToFix)
     }
+  }
+}
+
+extension BundleEndpoint {
+  init(_ settings: FederationSettings) {
+    let profile: Profile =
+      switch settings.profile {
+      case .web: .web
+      case .spiffe(let id): .spiffe(id)
+      }
+    self.init(
+      trustDomain: settings.trustDomain,
+      target: HTTPSTarget(host: settings.url.host, port: settings.url.port, path: settings.url.path),
+      profile: profile)
   }
 }
 

@@ -126,6 +126,7 @@ public final class ControlLoop: TimerHandler {
   let identity: IdentityWatch
   let sources: SourceSet
   private let ownShard = MetricShard()
+  private var tickets = TicketRotation()
   /// When each serve loop last answered a beat.
   private var answeredAt: [Instant]
   /// The journal was told that what is served may be out of date.
@@ -189,7 +190,7 @@ public final class ControlLoop: TimerHandler {
     sources = SourceSet(
       loop: loop, limits: plan.limits, workers: workers, me: me, seed: seed, report: report)
     identity = IdentityWatch(
-      plan.identity, loop: loop, limits: plan.limits, worker: workers.identity, seed: seed ^ 0x1D,
+      plan, loop: loop, worker: workers.identity, resolverWorker: workers.resolver, seed: seed ^ 0x1D,
       adopt: { [crossings, sources] credentials in
         crossings.credentials.publish(credentials)
         for wake in wakes { wake() }
@@ -383,6 +384,8 @@ public final class ControlLoop: TimerHandler {
     tellReadiness()
     for answer in streamQuestions.overdue(now: loop.now) { tell(answer) }
     ownShard.setBusy(fraction: loop.busyFraction)
+    identity.beat()
+    tickets.beat(loop.now, crossings)
     if isTooStale != alarmed {
       alarmed = isTooStale
       report(
@@ -438,7 +441,7 @@ public final class ControlLoop: TimerHandler {
     crossings.sourceTrustDomains.publish(next.upstreamTrustDomains)
     for handle in serving { handle.wake() }
     assignSinks()
-    if previous.identity != next.identity { identity.follow(next.identity) }
+    identity.follow(next)
     if sourcesChanged {
       enqueue(.sources(SourceSet.mergeSources(next), SourceSet.truth(next)))
       sources.replace(next, previous: previous)

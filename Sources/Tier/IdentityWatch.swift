@@ -8,6 +8,7 @@ import Identity
 import Primitives
 import Ring
 import SPIFFE
+import Transport
 import Trust
 
 final class IdentityWatch: TimerHandler {
@@ -22,6 +23,7 @@ final class IdentityWatch: TimerHandler {
   private enum Concern: Hashable, Comparable {
     case files, agent
     case bundle(TrustDomain)
+    case endpoint(TrustDomain)
     case keyMode
   }
 
@@ -37,6 +39,7 @@ final class IdentityWatch: TimerHandler {
   private static let offerInterval: Duration = .seconds(5)
 
   private var plan: TierPlan.IdentityPlan
+  private var federation: [BundleEndpoint]
   private let loop: EventLoop
   private let limits: Limits
   private let worker: any Worker
@@ -46,6 +49,8 @@ final class IdentityWatch: TimerHandler {
   private var generator: SeededGenerator
   private var book = IdentityBook()
   private var client: WorkloadClient?
+  private var endpoints: [BundleEndpointClient] = []
+  private let resolver: Resolver
   /// The agent's newest answer while it could not be used.
   private var unusableOffer: WorkloadOffer?
   private var fingerprint: String?
@@ -54,29 +59,38 @@ final class IdentityWatch: TimerHandler {
   private var lookTimer = TimerID.none
   private var offerTimer = TimerID.none
   private var concerns: [Concern: String] = [:]
+  private(set) var health: IdentityHealth
   private(set) var credentials: Credentials?
 
   init(
-    _ plan: TierPlan.IdentityPlan, loop: EventLoop, limits: Limits, worker: any Worker, seed: UInt64,
+    _ plan: TierPlan, loop: EventLoop, worker: any Worker, resolverWorker: any Worker, seed: UInt64,
     adopt: @escaping (Credentials) -> Void,
     report: @escaping (TierEvent) -> Void
   ) {
-    self.plan = plan
+    self.plan = plan.identity
     self.loop = loop
-    self.limits = limits
+    limits = plan.limits
+    health = IdentityHealth(goal: plan.offlineGoal)
     self.worker = worker
     self.adopt = adopt
     self.report = report
     generator = SeededGenerator(seed: seed)
+    resolver = Resolver(worker: resolverWorker, limits: plan.limits, wake: loop.waker)
+    federation = plan.federation
     findings = Mailbox(capacity: 16, wake: loop.waker)
   }
 
   /// Why there is no identity, or not the newest; sentences.
-  var warnings: [String] { concerns.sorted { $0.key < $1.key }.map(\.value) }
+  var warnings: [String] { concerns.sorted { $0.key < $1.key }.map(\.value) + health.warnings }
 
   // MARK: life
 
   func start() {
+    startSource()
+    for endpoint in federation { start(endpoint) }
+  }
+
+  private func startSource() {
     switch plan {
     case .fixed(let credentials): take(credentials)
     case .files: look()
@@ -89,17 +103,58 @@ final class IdentityWatch: TimerHandler {
     }
   }
 
+  /// Takes over what a reload found.
+  func follow(_ next: TierPlan) {
+    health.goal = next.offlineGoal
+    if next.identity != plan { follow(next.identity) }
+    if next.federation != federation { follow(next.federation) }
+  }
+
   /// Looks elsewhere from now on. What is in use stays until something sound is found there.
-  func follow(_ next: TierPlan.IdentityPlan) {
+  private func follow(_ next: TierPlan.IdentityPlan) {
     client?.stop()
     client = nil
     unusableOffer = nil
     fingerprint = nil
-    concerns = [:]
+    concerns = concerns.filter { if case .endpoint = $0.key { true } else { false } }
     loop.cancel(lookTimer)
     loop.cancel(offerTimer)
     plan = next
-    start()
+    startSource()
+  }
+
+  // MARK: bundle endpoints
+
+  private func start(_ endpoint: BundleEndpoint) {
+    let client = BundleEndpointClient(
+      endpoint, loop: loop, resolver: resolver, seed: generator.next(), owner: self)
+    endpoints.append(client)
+    client.start()
+  }
+
+  /// What an endpoint has published that is asked no more is gone; the others go on as they were.
+  private func follow(_ next: [BundleEndpoint]) {
+    federation = next
+    for client in endpoints where !next.contains(client.endpoint) {
+      client.stop()
+      settle(.endpoint(client.endpoint.trustDomain))
+    }
+    endpoints.removeAll { !next.contains($0.endpoint) }
+    let known = Set(endpoints.map(\.endpoint))
+    book.keep(endpointsOf: Set(known.map(\.trustDomain)))
+    for endpoint in next where !known.contains(endpoint) { start(endpoint) }
+    publish()
+  }
+
+  /// Call about once a second.
+  func beat() {
+    let now = loop.steadyWallClock
+    for event in health.look(credentials, at: now, jump: loop.wallClockJump) { report(event) }
+  }
+
+  /// - Parameter synchronised: whether somebody keeps this host's clock right; nil: the kernel does not say.
+  func note(synchronised: Bool?) {
+    for event in health.note(synchronised: synchronised) { report(event) }
   }
 
   func timerFired(_ id: TimerID, tag: Int) {
@@ -114,7 +169,7 @@ final class IdentityWatch: TimerHandler {
 
   private func look() {
     guard !looking else { return }
-    let (findings, known, now) = (findings, fingerprint, loop.wallClock)
+    let (findings, known, now) = (findings, fingerprint, loop.steadyWallClock)
     switch plan {
     case .fixed: return
     case .files(let files):
@@ -151,6 +206,7 @@ final class IdentityWatch: TimerHandler {
 
   /// Call when the loop was woken.
   func pickUp() {
+    resolver.deliver()
     for finding in findings.drain() {
       looking = false
       again()
@@ -194,7 +250,7 @@ final class IdentityWatch: TimerHandler {
     guard case .workloadAPI(_, let choice, _) = plan else { return }
     loop.cancel(offerTimer)
     do throws(WorkloadTrouble) {
-      let identity = try offer.resolve(choice, at: loop.wallClock)
+      let identity = try offer.resolve(choice, at: loop.steadyWallClock)
       unusableOffer = nil
       book.take(identity)
       settle(.agent)
@@ -258,6 +314,24 @@ extension IdentityWatch: WorkloadClientOwner {
 
   func workload(_ client: WorkloadClient, isInTrouble trouble: WorkloadTrouble) {
     settle(.agent, trouble.description)
+  }
+}
+
+extension IdentityWatch: BundleEndpointOwner {
+  func bundle(of trustDomain: TrustDomain) -> Bundle? { book.bundle(of: trustDomain) }
+
+  func endpoint(_ endpoint: BundleEndpoint, published bundle: Bundle) {
+    book.take(published: bundle)
+    settle(
+      .endpoint(endpoint.trustDomain),
+      bundle.trustDomain == credentials?.svid.id.trustDomain
+        ? "identity.federation names \(endpoint.trustDomain), which is our own trust domain: its bundle comes with "
+          + "our SVID, and what the endpoint publishes is not used" : nil, .warning)
+    publish()
+  }
+
+  func endpoint(_ endpoint: BundleEndpoint, isInTrouble trouble: BundleEndpointTrouble) {
+    settle(.endpoint(endpoint.trustDomain), trouble.description)
   }
 }
 

@@ -15,6 +15,9 @@ import Trust
 import Upstream
 
 extension ControlLoop {
+  /// - Parameter clockSynchronised: whether somebody keeps this host's clock right; nil: the kernel does not say.
+  public func note(clockSynchronised: Bool?) { identity.note(synchronised: clockSynchronised) }
+
   func answer(_ request: AdminRequest, _ reply: @escaping @Sendable (AdminReply) -> Void) {
     switch request {
     case .healthz:
@@ -44,7 +47,7 @@ extension ControlLoop {
   var readiness: Readiness {
     var reasons: [String] = []
     if let credentials = identity.credentials {
-      if credentials.svid.notAfter < loop.wallClock {
+      if credentials.svid.notAfter < loop.steadyWallClock {
         reasons.append("our own SVID expired at \(credentials.svid.notAfter.rfc3339)")
       }
     } else {
@@ -106,6 +109,8 @@ extension ControlLoop {
     facts.staleness = sources.staleness
     facts.svidExpiry = identity.credentials?.svid.notAfter
     facts.survivesUntil = identity.credentials?.survivesUntil
+    facts.isOfflineGoalMet = identity.health.isGoalMet
+    facts.isClockSynchronised = identity.health.isSynchronised
     facts.configOK = configStatus.state == .current
     facts.policyOK = policyStatus.state == .current
     facts.memoryBytes = ResidentMemory.bytes

@@ -39,6 +39,10 @@ public struct TierPlan: Sendable {
   /// Name of the truth when this relay is an origin.
   public var origin: String
   public var identity: IdentityPlan
+  /// Where bundles of other trust domains are published.
+  public var federation: [BundleEndpoint] = []
+  /// How long this host is to last by itself; nil: nothing is asked for.
+  public var offlineGoal: Duration?
   /// In order of preference; names differ.
   public var sources: [SourcePlan]
   /// Sinks that we dial.

@@ -178,6 +178,9 @@ public final class Connection: SocketHandler, TimerHandler {
     }
   }
 
+  /// The handshake was short, because the peer came back with a ticket.
+  public var isResumed: Bool { engine?.isResumed ?? false }
+
   /// The chain the peer presented, leaf first. Empty in plain text.
   public var peerChain: [Certificate] { engine?.peerChain ?? [] }
 

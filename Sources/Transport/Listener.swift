@@ -57,6 +57,9 @@ public final class Listener: Acceptor, TimerHandler {
     id = try loop.listen(at: address, backlog: 4096, self)
   }
 
+  /// Where it listens, for people and as a mark. The kernel is asked once.
+  public private(set) lazy var name = address?.description ?? "unknown"
+
   public var address: SocketAddress? { id.flatMap { loop.boundAddress($0) } }
 
   public func stop() {

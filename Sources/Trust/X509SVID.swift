@@ -10,8 +10,9 @@ public struct X509SVID: Sendable, CustomStringConvertible, CustomDebugStringConv
   public let id: SPIFFEID
   /// DER, leaf first, then intermediates.
   public let chain: [[UInt8]]
-  /// PKCS#8 DER. Secret.
-  public let key: [UInt8]
+  private let secret: SecretBytes
+  /// The leaf's own beginning.
+  public let notBefore: Timestamp
   /// The earliest end of validity within the chain.
   public let notAfter: Timestamp
 
@@ -25,7 +26,8 @@ public struct X509SVID: Sendable, CustomStringConvertible, CustomDebugStringConv
     }
     guard key.matches(leaf) else { throw .keyDoesNotMatch }
     self.chain = chain.map(\.der)
-    self.key = key.pkcs8
+    secret = SecretBytes(key.pkcs8)
+    notBefore = leaf.notBefore
     notAfter = chain.reduce(leaf.notAfter) { min($0, $1.notAfter) }
   }
 
@@ -46,6 +48,9 @@ public struct X509SVID: Sendable, CustomStringConvertible, CustomDebugStringConv
     do { key = try PrivateKey(der: derKey) } catch { throw .key(error) }
     try self.init(chain: chain, key: key)
   }
+
+  /// PKCS#8 DER: a copy out of locked memory, for the moment in which it is used.
+  public var key: [UInt8] { secret.copy() }
 
   public var description: String { "\(id) until \(notAfter.rfc3339)" }
   public var debugDescription: String { description }

@@ -92,7 +92,7 @@ final class Attempt: DialerOwner, CallHandler {
   func judgeAgain(by trust: ServerTrust) -> String? {
     self.trust = trust
     guard let connection else { return nil }
-    switch trust.judge(connection.peerChain, at: around.loop.wallClock) {
+    switch trust.judge(connection.peerChain, at: around.loop.steadyWallClock) {
     case .good(let until):
       validUntil = until
       return nil
@@ -119,7 +119,7 @@ final class Attempt: DialerOwner, CallHandler {
   }
 
   private func judge(_ chain: [Certificate]) -> TLSVerdict {
-    switch trust.judge(chain, at: around.loop.wallClock) {
+    switch trust.judge(chain, at: around.loop.steadyWallClock) {
     case .good(let until):
       validUntil = until
       return .accept

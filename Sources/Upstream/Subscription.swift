@@ -302,7 +302,7 @@ public final class Subscription: TimerHandler {
   private func watchTrust() {
     loop.cancel(trustLook)
     guard let until = current?.validUntil else { return }
-    let left = max(until.milliseconds - loop.wallClock.milliseconds, 0) + 1
+    let left = max(until.milliseconds - loop.steadyWallClock.milliseconds, 0) + 1
     let wait = Duration.milliseconds(min(left, Subscription.trustLookMost))
     trustLook = loop.schedule(at: loop.now + wait, self, tag: Tag.trust.rawValue)
   }

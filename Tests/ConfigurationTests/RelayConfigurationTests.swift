@@ -218,8 +218,7 @@ struct RelayConfigurationTests {
     #expect(configuration == nil)
     #expect(
       problems == [
-        "c:6:3: identity.federation is not built into this version yet, remove it",
-        "c:7:3: identity.offlineGoal is not built into this version yet, remove it",
+        "c:6:49: identity.federation.url is \"https://…\", which has no host name or IP address before the port, write it like https://partner.org/bundle.json",
         "c:21:5: sources.git is not built into this version yet, remove it",
         "c:23:5: sources.etcd is not built into this version yet, remove it",
         "c:33:1: audit is not built into this version yet, remove it",

@@ -46,7 +46,9 @@ def client_of(relay, trust, cluster="all"):
 
 
 def warnings(relay):
-    return " ".join(relay.status["identity"]["warnings"])
+    """What status says about the identity's sources; the clock of the machine that runs the tests is its own matter."""
+    said = relay.status["identity"]["warnings"]
+    return " ".join(text for text in said if not text.startswith("the clock of this host"))
 
 
 def not_ready(relay, text):

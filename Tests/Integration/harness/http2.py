@@ -54,8 +54,13 @@ def subscription(type_url):
 class Connection:
     """A well-formed client whose reading and windows the test controls."""
 
-    def __init__(self, address, svid, bundle, *, initial_window=65535, receive_buffer=None):
-        self.socket = tls_socket(address, svid, bundle, receive_buffer)
+    @classmethod
+    def over(cls, tls):
+        """On a TLS socket that speaks nothing yet."""
+        return cls(None, None, None, socket=tls)
+
+    def __init__(self, address, svid, bundle, *, initial_window=65535, receive_buffer=None, socket=None):
+        self.socket = socket or tls_socket(address, svid, bundle, receive_buffer)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.h2.local_settings = h2.settings.Settings(
             client=True, initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: initial_window})

@@ -48,7 +48,8 @@ class TrustDomain:
     def id(self, path):
         return f"spiffe://{self.name}/{path}"
 
-    def issue(self, path, *, uris=None, from_hours=-1, to_hours=24, is_ca=False, folder=None):
+    def issue(self, path, *, uris=None, from_hours=-1, to_hours=24, is_ca=False, signs=True,
+              purposes=("server_auth", "client_auth"), folder=None):
         """An SVID for `spiffe://<trust domain>/<path>`; the keywords make the bad ones."""
         uris = [self.id(path)] if uris is None else uris
         self._issued += 1
@@ -57,9 +58,9 @@ class TrustDomain:
         certificate = (
             self._builder(x509.Name([]), key.public_key(), from_hours, to_hours)
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=is_ca), critical=True)
+            .add_extension(_key_usage(signs_certificates=is_ca, signs=signs and not is_ca), critical=True)
             .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                x509.ExtendedKeyUsage([getattr(ExtendedKeyUsageOID, purpose.upper()) for purpose in purposes]),
                 critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=True)
             .sign(self._key, hashes.SHA256()))
@@ -84,8 +85,8 @@ class TrustDomain:
             .not_valid_after(now + datetime.timedelta(hours=to_hours)))
 
 
-def _key_usage(signs_certificates):
+def _key_usage(signs_certificates, signs=False):
     return x509.KeyUsage(
-        digital_signature=not signs_certificates, key_cert_sign=signs_certificates, crl_sign=signs_certificates,
-        content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
+        digital_signature=signs, key_cert_sign=signs_certificates, crl_sign=signs_certificates,
+        content_commitment=False, key_encipherment=not signs_certificates and not signs, data_encipherment=False, key_agreement=False,
         encipher_only=False, decipher_only=False)

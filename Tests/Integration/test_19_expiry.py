@@ -1,0 +1,74 @@
+"""An identity that runs out is told early, and takes nothing from those who are connected.
+
+Method: an SVID of some seconds that nobody renews, an offline goal that cannot be met, and files that are replaced one
+after the other.
+"""
+
+import time
+
+import pytest
+from harness.ads import StateOfTheWorld
+from harness.relay import Relay
+from harness.tiers import MANIFESTS, build_tiers, edge_policy
+from harness.trust import TrustDomain
+from harness.waiting import eventually
+from test_03_changes import AT_START, TYPE_URL, virtual_service
+
+SECONDS = 1 / 3600
+
+
+@pytest.mark.slow
+def test_an_edge_with_an_expired_svid_keeps_whom_it_has(folder):
+    tiers = build_tiers(folder)
+    short = tiers.trust.issue("relay/origin", from_hours=-1 * SECONDS, to_hours=20 * SECONDS)
+    short.certificate.rename(tiers.origin.svid.certificate)
+    short.key.rename(tiers.origin.svid.key)
+    tiers.origin.configuration["identity"]["offlineGoal"] = "1h"
+    tiers.origin.write_configuration()
+    tiers.origin.start()
+    assert tiers.origin.metric("meshrelay_offline_goal_met") == 0
+    assert "offline goal of 1h" in " ".join(tiers.origin.status["identity"]["warnings"])
+    with tiers.client("all", relay=tiers.origin) as client:
+        client.subscribe(TYPE_URL)
+        assert set(client.sync(TYPE_URL)) == AT_START
+        _, why = eventually(
+            lambda: tiers.origin.get("/readyz"), lambda got: got[0] == 503, 25, "503 after the SVID's end")
+        assert "our own SVID expired at" in why
+        mark = client.mark
+        (tiers.manifests / "new.yaml").write_text(virtual_service("after-expiry"))
+        client.wait_for_names(TYPE_URL, AT_START | {"shop/after-expiry"}, since=mark)
+        assert client.end_state is None
+    log = tiers.origin.log
+    for percent in (50, 75, 90):
+        assert f"used {percent} % of its life" in log
+    assert "our own SVID has expired" in log
+    renewed = tiers.trust.issue("relay/origin")
+    renewed.key.rename(tiers.origin.svid.key)
+    renewed.certificate.rename(tiers.origin.svid.certificate)
+    tiers.origin.wait_ready()
+    eventually(lambda: tiers.origin.metric("meshrelay_offline_goal_met"), lambda met: met == 1, 5, "the goal is met")
+
+
+@pytest.mark.slow
+def test_svid_and_key_are_replaced_one_after_the_other(folder):
+    """What does not belong together is waited for, and told only when it lasts."""
+    trust = TrustDomain(folder / "trust")
+    relay = Relay(
+        folder, "origin", trust, sources=[{"name": "files", "directory": {"path": str(MANIFESTS)}}],
+        policy=edge_policy()).start()
+    expiry = relay.status["identity"]["expiresAt"]
+    renewed = trust.issue("relay/origin", to_hours=12)
+    renewed.key.rename(relay.svid.key)
+    time.sleep(1.5)
+    assert relay.status["identity"]["expiresAt"] == expiry
+    assert "private key" not in relay.log
+    renewed.certificate.rename(relay.svid.certificate)
+    eventually(lambda: relay.status["identity"]["expiresAt"], lambda now: now != expiry, 5, "the renewed SVID")
+    assert "private key" not in relay.log
+    trust.issue("relay/origin").key.rename(relay.svid.key)
+    eventually(
+        lambda: " ".join(relay.status["identity"]["warnings"]), lambda text: "private key" in text, 10, "a warning")
+    assert relay.get("/readyz")[0] == 200
+    with StateOfTheWorld(relay.address, trust.issue("cluster/all/istiod"), trust.bundle) as client:
+        client.subscribe(TYPE_URL)
+        client.wait_for(TYPE_URL)

@@ -1,0 +1,77 @@
+"""Our own SVID is renewed again and again under load, and nobody notices.
+
+Method: two tiers with an agent each that rotates both all the time, clients with open streams, and edits that keep
+coming. No stream may end, no source may lose its step, every edit must arrive. MESHRELAY_ROTATIONS says how often; 1,000
+is the long form.
+"""
+
+import os
+import shutil
+import time
+
+from harness.ads import Delta, StateOfTheWorld
+from harness.agent import Agent, entry
+from harness.relay import Relay
+from harness.tiers import MANIFESTS, edge_policy
+from harness.trust import TrustDomain
+from harness.waiting import eventually
+from test_03_changes import TYPE_URL, virtual_service
+
+ROTATIONS = int(os.environ.get("MESHRELAY_ROTATIONS", "25"))
+
+
+def relay_of(folder, name, trust, agent, sources):
+    policy = edge_policy()
+    policy["clusters"].append({"name": "edge", "identities": [trust.id("relay/edge")], "allow": [{}]})
+    relay = Relay(folder, name, trust, sources=sources, policy=policy)
+    relay.configuration["identity"] = {"workloadAPI": agent.address}
+    relay.write_configuration()
+    return relay
+
+
+def test_rotation_under_load(folder):
+    trust = TrustDomain(folder / "trust")
+    manifests = folder / "manifests"
+    shutil.copytree(MANIFESTS, manifests)
+    with Agent(folder, "origin.sock") as above, Agent(folder, "edge.sock") as below:
+        def rotate(agent, path):
+            agent.offer(entry(trust.issue(path), trust))
+
+        rotate(above, "relay/origin")
+        rotate(below, "relay/edge")
+        origin = relay_of(
+            folder, "origin", trust, above, [{"name": "files", "directory": {"path": str(manifests)}}]).start()
+        edge = relay_of(folder, "edge", trust, below, [origin.as_upstream()]).start()
+        since = edge.status["sources"][0]["since"]
+        clients = [
+            kind(relay.address, trust.issue("cluster/all/istiod"), trust.bundle)
+            for relay in (origin, edge) for kind in (StateOfTheWorld, Delta)]
+        try:
+            for client in clients:
+                client.subscribe(TYPE_URL)
+                client.wait_for(TYPE_URL)
+            for turn in range(ROTATIONS):
+                rotate(above, "relay/origin")
+                rotate(below, "relay/edge")
+                if turn % 5 == 0:
+                    marks = [client.mark for client in clients]
+                    (manifests / f"new-{turn}.yaml").write_text(virtual_service(f"turn-{turn}"))
+                    for client, mark in zip(clients, marks):
+                        client.wait_for(
+                            TYPE_URL, lambda response: f"turn-{turn}" in str(response), since=mark, timeout=20)
+                    # Who comes now meets the newest SVID.
+                    with StateOfTheWorld(edge.address, trust.issue("cluster/all/istiod"), trust.bundle) as late:
+                        late.subscribe(TYPE_URL)
+                        late.wait_for(TYPE_URL)
+                else:
+                    time.sleep(0.02)
+            newest = [relay.log.count("identity loaded") for relay in (origin, edge)]
+            eventually(
+                lambda: [relay.log.count("identity loaded") for relay in (origin, edge)],
+                lambda counts: min(counts) >= ROTATIONS // 2, 10, f"rotations seen, {newest}")
+            assert [client.end_state for client in clients] == [None] * len(clients)
+            assert edge.status["sources"][0]["since"] == since, "the upstream stream was never lost"
+            assert edge.status["sources"][0]["state"] == "synced"
+        finally:
+            for client in clients:
+                client.close()

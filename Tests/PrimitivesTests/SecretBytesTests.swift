@@ -1,0 +1,40 @@
+// Goal: a secret lies in memory that is locked and left out of core dumps, and nothing prints it.
+// Method: what the kernel says of the mapping in /proc/self/smaps, which leaves out nothing else of this process.
+
+import Foundation
+import Primitives
+import Testing
+
+/// Mappings of this process that core dumps leave out (`dd`), with their flags.
+private func undumpedMappings() throws -> [[Substring]] {
+  // A file of /proc has no size: it is read to its end.
+  let file = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+  let text = String(decoding: try #require(try file.readToEnd()), as: UTF8.self)
+  return text.split(separator: "\n")
+    .filter { $0.hasPrefix("VmFlags:") }.map { $0.split(separator: " ") }.filter { $0.contains("dd") }
+}
+
+@Suite(.serialized) struct SecretBytesTests {
+  @Test(arguments: [0, 1, 4_096, 4_097, 10_000])
+  func givesBackWhatItWasGiven(_ count: Int) {
+    let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+    let secret = SecretBytes(bytes)
+    #expect(secret.copy() == bytes && secret.count == count)
+  }
+
+  @Test func liesInLockedPagesOfItsOwn() throws {
+    let secret = SecretBytes([UInt8](repeating: 0x5A, count: 64))
+    let found = try undumpedMappings()
+    // Neighbours of one kind are one mapping to the kernel, so their number says nothing.
+    #expect(!found.isEmpty)
+    if secret.isLocked { #expect(found.contains { $0.contains("lo") }) }
+    withExtendedLifetime(secret) {}
+  }
+
+  @Test func nobodyPrintsIt() {
+    let secret = SecretBytes(Array("very secret".utf8))
+    var text = "\(secret) \(String(reflecting: secret))"
+    dump(secret, to: &text)
+    #expect(!text.contains("very") && !text.contains("118"))
+  }
+}
