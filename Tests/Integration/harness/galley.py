@@ -4,18 +4,15 @@ protocol, with the habits that Galley was seen to have, and some that nobody sho
 
 import concurrent.futures
 import os
-import pathlib
 import queue
-import subprocess
-import tempfile
 import threading
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from .relay import ROOT, free_port
+from . import bodies
+from .relay import free_port
 from .waiting import eventually
 
 _NETWORKING = "istio/networking/v1alpha3/"
@@ -38,22 +35,10 @@ GALLEY_1_2 = {
 }
 
 
-def _compile():
-    here = pathlib.Path(__file__).parent
-    with tempfile.TemporaryDirectory() as folder:
-        output = pathlib.Path(folder) / "all.binpb"
-        subprocess.run(
-            ["protoc", f"-I{ROOT / 'Protos'}", f"-I{here}", "--include_imports", f"--descriptor_set_out={output}",
-             "galley.proto"], check=True)
-        files = descriptor_pb2.FileDescriptorSet.FromString(output.read_bytes())
-    pool = descriptor_pool.DescriptorPool()
-    for file in files.file:
-        pool.Add(file)
-    return lambda name: message_factory.GetMessageClass(
-        pool.FindMessageTypeByName(f"istio.mcp.v1alpha1.{name}"))
+def _message(name):
+    return bodies.message_class(f"istio.mcp.v1alpha1.{name}")
 
 
-_message = _compile()
 Resource = _message("Resource")
 
 

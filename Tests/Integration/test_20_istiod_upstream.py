@@ -11,7 +11,7 @@ from harness.istiod import IstiodServer
 from harness.relay import Relay, run
 from harness.trust import DNS_NAME, TrustDomain
 from harness.waiting import eventually
-from test_16_classic_upstreams import everything
+from test_19_classic_upstreams import everything
 
 _NETWORKING = "istio.networking.v1alpha3."
 V1 = "networking.istio.io/v1/VirtualService"
