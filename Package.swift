@@ -88,6 +88,7 @@ let package = Package(
     room("XDS", ["Primitives", "Snapshots"]),
     room("Policy", ["Documents", "SPIFFE", "Snapshots"]),
     room("Gates", ["Policy", "Primitives", "SPIFFE", "Snapshots"]),
+    room("Audit", ["Digest", "Primitives", "SPIFFE"]),
     room("Ring", ["CLiburing", "CLinux", "Primitives"], settings: perEvent),
 
     // 4 meeting
@@ -101,7 +102,8 @@ let package = Package(
     room(
       "Downstream",
       [
-        "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE", "Snapshots",
+        "Audit", "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE",
+        "Snapshots",
         "TLS", "Transport", "Trust", "XDS", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
     room("Origins", ["CLinux", "Documents", "Manifests", "Primitives", "Ring", "Snapshots"]),
@@ -112,6 +114,7 @@ let package = Package(
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
     room("Store", ["Primitives", "Snapshots", .product(name: "GRDB", package: "GRDB.swift")]),
+    room("Trail", ["Audit", "Digest", "Primitives"]),
     room(
       "AdminServer",
       [
@@ -123,16 +126,16 @@ let package = Package(
     room(
       "Tier",
       [
-        "Admin", "Configuration", "Documents", "Downstream", "Gates", "Identity", "MCP", "Manifests",
-        "Metrics", "Origins", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "Store", "TLS",
-        "Transport",
-        "Trust",
+        "Admin", "Audit", "Configuration", "Documents", "Downstream", "Gates", "Identity", "MCP", "Manifests",
+        "Metrics", "Origins", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "Store", "TLS", "Trail",
+        "Transport", "Trust",
         "Upstream", "XDS",
       ]),
     room(
       "Console",
       [
-        "Admin", "Configuration", "Documents", "GRPC", "Identity", "Origins", "Policy", "Primitives", "Ring",
+        "Admin", "Audit", "Configuration", "Documents", "GRPC", "Identity", "Origins", "Policy", "Primitives",
+        "Ring",
         "SPIFFE", "Snapshots", "TLS", "Transport", "Trust", "XDS",
       ]),
 
@@ -140,8 +143,8 @@ let package = Package(
     room(
       "Relay",
       [
-        "Admin", "AdminServer", "CLinux", "CSystemd", "Configuration", "Documents", "Downstream", "Metrics",
-        "Policy", "Primitives", "Ring", "Store", "TLS", "Tier",
+        "Admin", "AdminServer", "Audit", "CLinux", "CSystemd", "Configuration", "Documents", "Downstream",
+        "Metrics", "Policy", "Primitives", "Ring", "Store", "TLS", "Tier", "Trail",
         .product(name: "Logging", package: "swift-log"),
       ]),
 
@@ -171,6 +174,8 @@ let package = Package(
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
       excluding: ["Conversations", "SinkConversations"]),
+    tests("Audit", ["Audit", "Digest", "Primitives", "SPIFFE", "TestCertificates"]),
+    tests("Trail", ["Audit", "Digest", "Primitives", "TestCertificates", "Trail"]),
     tests("Gates", ["Gates", "Policy", "Primitives", "SPIFFE", "Snapshots"]),
     tests("Configuration", ["Configuration", "Documents", "Policy", "Primitives", "SPIFFE"]),
     tests("Policy", ["Documents", "Policy", "Primitives", "SPIFFE", "Snapshots"]),
@@ -198,9 +203,9 @@ let package = Package(
     tests(
       "Tier",
       [
-        "Admin", "Configuration", "Documents", "Downstream", "Gates", "Policy", "Primitives", "Ring",
+        "Admin", "Audit", "Configuration", "Documents", "Downstream", "Gates", "Policy", "Primitives", "Ring",
         "SPIFFE",
-        "Snapshots", "TLS", "TestCertificates", "Tier", "Transport", "Trust", "XDS",
+        "Snapshots", "TLS", "TestCertificates", "Tier", "Trail", "Transport", "Trust", "XDS",
       ]),
     tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),
     tests("Metrics", ["Metrics", "Primitives"]),
@@ -208,7 +213,8 @@ let package = Package(
     tests(
       "Downstream",
       [
-        "Downstream", "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE",
+        "Audit", "Downstream", "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring",
+        "SPIFFE",
         "Snapshots", "TLS", "TestCertificates", "Transport", "Trust", "XDS",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
@@ -222,8 +228,9 @@ let package = Package(
     support(
       "Simulator",
       [
-        "Downstream", "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE",
-        "Snapshots", "TLS", "TestCertificates", "Tier", "Transport", "Trust", "XDS",
+        "Audit", "Downstream", "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring",
+        "SPIFFE",
+        "Snapshots", "TLS", "TestCertificates", "Tier", "Trail", "Transport", "Trust", "XDS",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
     tests("Simulation", ["Simulator"]),

@@ -342,7 +342,7 @@ public struct AuditStatus: Sendable, Equatable, Decodable {
   }
 
   public var state: State
-  /// Hash of the newest record's line; nil before the first.
+  /// Hash of the newest checkpoint's line; nil before the first.
   public var head: String?
   /// Why records cannot be written; nil while they can.
   public var error: String?

@@ -32,6 +32,7 @@ enum LimitSettings {
     ("idle", .duration(\.idle, .seconds(1) ... .seconds(86_400))),
     ("controlMailbox", .count(\.controlMailbox, 16...100_000_000)),
     ("workerMailbox", .count(\.workerMailbox, 16...100_000_000)),
+    ("auditBytes", .size(\.auditBytes, (64 << 10)...(1 << 30))),
     ("refuseHold", .duration(\.refuseHold, .zero ... .seconds(60))),
     ("refusedAtOnce", .count(\.refusedAtOnce, 0...1_000_000)),
     ("resend", .duration(\.resend, .milliseconds(1) ... .seconds(3600))),

@@ -6,7 +6,7 @@ import Documents
 enum NotBuilt {
   /// Keys, by the path that leads to them.
   private static let keys: [String: [String]] = [
-    "": ["audit", "history"],
+    "": ["history"],
     "sources": ["git", "etcd"],
   ]
 

@@ -95,6 +95,7 @@ public struct RelayConfiguration: Sendable {
       ("node", node != running.node), ("state", state != running.state), ("admin", admin != running.admin),
       ("listen", listen != running.listen), ("tls", tlsMinimum != running.tlsMinimum),
       ("loops", loops != running.loops), ("limits", limits != running.limits),
+      ("audit", audit != running.audit),
     ].filter(\.1).map(\.0)
   }
 

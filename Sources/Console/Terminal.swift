@@ -3,11 +3,16 @@
 import Glibc
 
 func printText(_ text: String) { write(text, to: STDOUT_FILENO) }
+/// Bytes that are text already.
+func printBytes(_ bytes: ArraySlice<UInt8>) { write(bytes, to: STDOUT_FILENO) }
 func printError(_ text: String) { write(text, to: STDERR_FILENO) }
 
 /// A reader that went away (a closed pipe) ends the output, not the command.
 private func write(_ text: String, to descriptor: CInt) {
-  let bytes = Array(text.utf8)
+  write(Array(text.utf8)[...], to: descriptor)
+}
+
+private func write(_ bytes: ArraySlice<UInt8>, to descriptor: CInt) {
   var written = 0
   while written < bytes.count {
     let count = unsafe bytes.withUnsafeBytes { buffer in

@@ -1,6 +1,7 @@
 // One admitted connection: who it is, which view policy gives it, its streams, and how its right to be
 // here can end (policy, its certificate, its bundle).
 
+import Audit
 import GRPC
 import Gates
 import MCP
@@ -17,7 +18,9 @@ final class Client: TimerHandler {
   let peer: Caller
   let connectedAt: Timestamp
   /// Its place in the generation it was judged by last.
-  var grant: Generation.Grant
+  var grant: Generation.Grant { didSet { named = nil } }
+  /// How records name it; made when first needed.
+  private var named: AuditPiece?
   /// Class of the view it was given last, in the generation of that view.
   var servedClass: Int
   /// Nothing is served any more; the connection is on its way out.
@@ -169,6 +172,16 @@ final class Client: TimerHandler {
     serving.note(.brokeProtocol(peer.id, cluster: grant.cluster, message: message))
   }
 
+  /// Nil: no audit is kept.
+  var scribe: Scribe? { serving.scribe }
+
+  var who: AuditPiece {
+    if let named { return named }
+    let piece = AuditPiece(spiffeID: peer.id, cluster: grant.cluster)
+    named = piece
+    return piece
+  }
+
   func requested(_ dialect: Dialect) {
     serving.requested(dialect)
     sink?.answered()
@@ -176,7 +189,10 @@ final class Client: TimerHandler {
 
   func delivering(_ response: StreamResponse, _ dialect: Dialect) { serving.delivering(response, dialect) }
 
-  func noted(_ event: StreamEvent) { serving.noted(event, of: self) }
+  func noted(_ event: StreamEvent, _ dialect: Dialect) { serving.noted(event, dialect, of: self) }
+
+  /// Ends a stream whose delivery cannot be recorded.
+  func couldNotRecord() { serving.refused(.limit) }
 
   // MARK: the certificate's life
 

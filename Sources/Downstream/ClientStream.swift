@@ -22,6 +22,14 @@ final class ClientStream: CallHandler, TimerHandler {
   private var viewArrivedAt: Instant
   /// Set while something this client may no longer have was not taken away yet.
   private var withdrawal: Withdrawal?
+  /// Nil: no audit is kept.
+  private let scribe: Scribe?
+  /// What responses are made from; nil without an audit, which alone asks for it.
+  private var view: View?
+  /// Responses that wait for their record, and their bytes.
+  private var held = (count: 0, bytes: 0)
+  /// Will be asked again when records can be made.
+  private var isStalled = false
 
   private struct Withdrawal {
     let timer: TimerID
@@ -37,12 +45,15 @@ final class ClientStream: CallHandler, TimerHandler {
   /// Bytes queued on a call beyond which no further response is asked for: the client is behind, and
   /// what it is given next should be the newest then. Small answers still share records.
   private static let queuedBytesMost = 64 * 1024
+  /// Responses that wait for their records at once. Reason: as many types as a client asks for in one breath.
+  private static let heldMost = 64
 
   init(_ call: Call, dialect: Dialect, client: Client, loop: EventLoop, limits: Limits) {
     self.call = call
     self.dialect = dialect
     self.client = client
     self.loop = loop
+    scribe = client.scribe
     role = SourceRole(dialect, limits: limits)
     pushes = PushClock(now: loop.now)
     viewArrivedAt = loop.now
@@ -71,6 +82,7 @@ final class ClientStream: CallHandler, TimerHandler {
   /// the stream ends instead.
   func update(_ view: View, narrows: Bool = false) {
     role.update(view)
+    if scribe != nil { self.view = view }
     viewArrivedAt = loop.now
     if narrows, call.isOpen {
       // The first of several keeps its deadline.
@@ -121,26 +133,80 @@ final class ClientStream: CallHandler, TimerHandler {
     pump()
   }
 
-  private var mayDeliver: Bool { call.isOpen && call.unsentBytes < ClientStream.queuedBytesMost }
+  private var mayDeliver: Bool {
+    call.isOpen && held.count < ClientStream.heldMost
+      && call.unsentBytes + held.bytes < ClientStream.queuedBytesMost && !isStalled
+  }
 
   /// Sends what may be sent, reports what happened, and arms the next deadline.
   private func pump() {
+    // What was asked stands on record before what was answered.
+    while let event = role.nextEvent() { noted(event) }
     do throws(StreamFault) {
-      while mayDeliver {
+      while mayDeliver, !stallsForRecords {
         guard let response = try role.nextResponse(now: loop.now) else {
-          withdrawal?.isQueued = true
+          withdrawal?.isQueued = held.count == 0
           break
         }
         pushes.delivering(response, arrivedAt: viewArrivedAt)
         client?.delivering(response, dialect)
-        call.send(head: response.head, body: response.body)
+        send(response)
       }
     } catch {
       end(error)
     }
-    while let event = role.nextEvent() { noted(event) }
     if withdrawal?.isQueued == true, call.unsentBytes == 0 { withdrew() }
     rearm()
+  }
+
+  // MARK: records
+
+  /// At once, or as soon as its record is written.
+  private func send(_ response: StreamResponse) {
+    guard let scribe else { return call.send(head: response.head, body: response.body) }
+    // Without either there is nobody to have it.
+    guard let client, let view else { return }
+    held.count += 1
+    held.bytes += response.byteCount
+    scribe.hold(response, of: view, for: self, who: client.who)
+  }
+
+  /// No further record can be made now: the stream is asked again when one can.
+  private var stallsForRecords: Bool {
+    guard let scribe, scribe.isFull else { return false }
+    isStalled = true
+    scribe.stall(self)
+    return true
+  }
+
+  var connection: Connection? { client?.connection }
+
+  /// Its record is written: it may leave.
+  func release(_ response: StreamResponse) {
+    drop(response)
+    guard call.isOpen else { return }
+    call.send(head: response.head, body: response.body)
+    if held.count == 0 { pump() }
+  }
+
+  /// Nobody is left to have it.
+  func drop(_ response: StreamResponse) {
+    held.count -= 1
+    held.bytes -= response.byteCount
+  }
+
+  /// Its record is lost: what is not on record does not leave, and the stream cannot go on without it.
+  func deny(_ response: StreamResponse) {
+    drop(response)
+    guard call.isOpen else { return }
+    client?.couldNotRecord()
+    call.cutShort(GRPCStatus(.unavailable, "the delivery cannot be recorded: try again later"))
+  }
+
+  /// Records can be made again.
+  func resume() {
+    isStalled = false
+    if call.isOpen { pump() }
   }
 
   private func noted(_ event: StreamEvent) {
@@ -149,7 +215,7 @@ final class ClientStream: CallHandler, TimerHandler {
     {
       client?.pushed(within: time)
     }
-    client?.noted(event)
+    client?.noted(event, dialect)
   }
 
   /// All of it has been handed on, or there is nobody left to take it from.

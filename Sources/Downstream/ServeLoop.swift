@@ -4,6 +4,7 @@
 // computed before the generation was published. When rules or trust shrink, live connections are judged
 // again, not only new ones.
 
+public import Audit
 public import GRPC
 import Gates
 public import Metrics
@@ -26,6 +27,8 @@ public final class ServeLoop: ListenerOwner {
   let crossings: ServeCrossings
   private let metrics: MetricShard
   let trust: ServerTrust
+  /// Nil: no audit is kept.
+  let scribe: Scribe?
   var generator: SeededGenerator
   private var listeners: [Listener] = []
   /// Between accept and a verified peer.
@@ -50,7 +53,8 @@ public final class ServeLoop: ListenerOwner {
   /// `resolver`: the worker that looks up the names of sinks.
   public init(
     index: Int, loop: EventLoop, limits: Limits, minimumTLS: TLSVersion, kind: ListenerKind = .mutualTLS,
-    resolver: any Worker, crossings: ServeCrossings, metrics: MetricShard, seed: UInt64
+    resolver: any Worker, crossings: ServeCrossings, metrics: MetricShard, audit: AuditLane? = nil,
+    seed: UInt64
   ) {
     self.index = index
     self.loop = loop
@@ -59,6 +63,7 @@ public final class ServeLoop: ListenerOwner {
     self.resolver = Resolver(worker: resolver, limits: limits, wake: loop.waker)
     self.crossings = crossings
     self.metrics = metrics
+    scribe = audit.map { Scribe($0, loop: loop) }
     generator = SeededGenerator(seed: seed)
     trust = ServerTrust(loop: loop, minimum: minimumTLS, ticketKeys: { crossings.ticketKeys.value })
   }
@@ -126,6 +131,12 @@ public final class ServeLoop: ListenerOwner {
   func enter(
     _ connection: Connection, _ peer: Caller, _ grant: Generation.Grant, sink: DialledSink? = nil
   ) -> Client? {
+    // Nobody is let in whose coming cannot be recorded.
+    guard scribe?.isFull != true else {
+      refused(.limit)
+      connection.close(.closedHere(GRPCStatus(.unavailable, "the audit log cannot be written")))
+      return nil
+    }
     guard crossings.census.enter(peer.id) else {
       refused(.limit)
       note(.refused(peer.id, address: connection.peer.description, reason: "too many clients"))
@@ -169,12 +180,19 @@ public final class ServeLoop: ListenerOwner {
 
   func requested(_ dialect: Dialect) { metrics.add(to: .requests(dialect.metric)) }
 
-  func noted(_ event: StreamEvent, of client: Client) {
+  func noted(_ event: StreamEvent, _ dialect: Dialect, of client: Client) {
     switch event {
-    case .subscribed, .nodeIdentified, .stale:
+    case .nodeIdentified, .stale:
       break
-    case .acknowledged:
+    case .subscribed(let typeURL):
+      guard let scribe else { break }
+      var record = AuditRecord(
+        .subscribe, spiffeID: client.peer.id, cluster: client.grant.cluster, type: typeURL)
+      record.dialect = dialect.name
+      scribe.record(record)
+    case .acknowledged(let typeURL, let version):
       metrics.add(to: .acks)
+      scribe?.acknowledged(typeURL, version, by: client.who)
     case .rejected(let typeURL, let version, let message):
       metrics.add(to: .nacks)
       note(
@@ -213,6 +231,7 @@ public final class ServeLoop: ListenerOwner {
     if previous?.rules.hash != generation?.rules.hash { judgeGrants() }
     // Before anything new is served: who has lost its right gets nothing more.
     if mustJudge { judgeTrust() }
+    scribe?.release()
     if previous?.number != generation?.number { serveNewViews(since: previous) }
     adoptReadiness(crossings.readiness.value && !draining)
     resolver.deliver()
@@ -297,10 +316,12 @@ public final class ServeLoop: ListenerOwner {
     case .beat:
       metrics.setBusy(fraction: loop.busyFraction)
       countLagging()
+      scribe?.settleRefusals()
       crossings.reports.push(.alive(loop: index))
     case .drain(let time):
       drain(within: time)
     case .stop:
+      scribe?.settleRefusals(all: true)
       loop.stop()
     }
   }
@@ -312,6 +333,10 @@ public final class ServeLoop: ListenerOwner {
   }
 
   func note(_ note: ServeNote) {
+    if let scribe {
+      let (record, isRefusal) = note.record
+      if isRefusal { scribe.recordRefusal(record) } else { scribe.record(record) }
+    }
     // A full mailbox loses notes, never state: the counters in `metrics` stay exact.
     crossings.reports.push(.noted(note))
   }

@@ -101,6 +101,14 @@ public struct Exposition {
     writer.sample(facts.policyOK ? 1 : 0)
     writer.family("audit_ok", .gauge, "1 while audit records can be written, or none are asked for.")
     writer.sample(facts.auditOK ? 1 : 0)
+    writer.family("audit_records_total", .counter, "Records written to the audit log.")
+    if let audit = facts.audit { writer.sample(Double(audit.records)) }
+    writer.family("audit_bytes_total", .counter, "Bytes written to the audit log.")
+    if let audit = facts.audit { writer.sample(Double(audit.bytes)) }
+    writer.family("audit_lost_total", .counter, "Records that could not be kept.")
+    if let audit = facts.audit { writer.sample(Double(audit.lost)) }
+    writer.family("audit_failures_total", .counter, "Times that writing the audit log failed.")
+    if let audit = facts.audit { writer.sample(Double(audit.failures)) }
     writer.family("held_views", .gauge, "Views that the brake holds back.")
     writer.sample(Double(facts.heldViews))
     writer.family("pinned_clusters", .gauge, "Clusters pinned to a kept version.")

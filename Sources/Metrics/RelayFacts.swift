@@ -19,6 +19,23 @@ public struct RelayFacts: Sendable {
     }
   }
 
+  /// What the audit log counts.
+  public struct Audit: Sendable {
+    public var records: UInt64
+    public var bytes: UInt64
+    /// Records that could not be kept.
+    public var lost: UInt64
+    /// Times that writing failed.
+    public var failures: UInt64
+
+    public init(records: UInt64, bytes: UInt64, lost: UInt64, failures: UInt64) {
+      self.records = records
+      self.bytes = bytes
+      self.lost = lost
+      self.failures = failures
+    }
+  }
+
   public var version: String
   /// Resources of the newest snapshot by type (group/Kind). Unknown kinds are added up as `other`.
   public var resources: [(type: String, count: Int)] = []
@@ -36,6 +53,8 @@ public struct RelayFacts: Sendable {
   public var configOK = true
   public var policyOK = true
   public var auditOK = true
+  /// Nil: no audit is kept.
+  public var audit: Audit?
   /// Views the brake holds back.
   public var heldViews = 0
   public var pinnedClusters = 0

@@ -43,6 +43,8 @@ public struct Limits: Sendable, Equatable {
   public var controlMailbox = 65_536
   /// Jobs waiting for one worker. When full: the sender retries with the newest state.
   public var workerMailbox = 1_024
+  /// Audit records of one loop that wait to be written, bytes. When full: deliveries and new connections wait.
+  public var auditBytes = 4 * 1024 * 1024
   /// How long a refused identity is held before its PERMISSION_DENIED, least. Reason: istiod redials at once.
   public var refuseHold: Duration = .seconds(2)
   /// Refused connections held at once. When full: the refusal is sent without a hold.

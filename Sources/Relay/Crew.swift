@@ -14,6 +14,8 @@ final class Crew: Sendable {
   private let publisher: ThreadWorker
   private let resolver: WorkerPool
   private let store: ThreadWorker
+  /// Writes the audit log. Apart from `workers`: it belongs to the log, not to what runs on the control loop.
+  let audit: ThreadWorker
   private let journal: ThreadWorker
   let logger: Logger
 
@@ -23,6 +25,7 @@ final class Crew: Sendable {
     publisher = ThreadWorker(name: "publisher", capacity: limits.workerMailbox)
     resolver = WorkerPool(name: "resolver", threads: Crew.namesAtOnce, capacity: limits.workerMailbox)
     store = ThreadWorker(name: "store", capacity: limits.workerMailbox)
+    audit = ThreadWorker(name: "audit", capacity: limits.workerMailbox)
     let journal = ThreadWorker(name: "journal", capacity: limits.workerMailbox)
     self.journal = journal
     let destination = LogDestination(worker: journal)
@@ -42,7 +45,7 @@ final class Crew: Sendable {
   /// Runs what waits and ends every thread; the journal last, because the others may still speak.
   func stop() {
     resolver.stop()
-    for worker in [identity, manifests, publisher, store, journal] { worker.stop() }
+    for worker in [identity, manifests, publisher, store, audit, journal] { worker.stop() }
   }
 }
 

@@ -16,6 +16,7 @@ import Primitives
 public import Ring
 import Synchronization
 import Tier
+import Trail
 
 public final class RelayProcess {
   /// Exit codes (the command line's contract).
@@ -31,6 +32,8 @@ public final class RelayProcess {
   private let logger: Logger
   private let notifier = SystemdNotifier()
   private let crew: Crew
+  /// Nil: no audit is kept.
+  private let trail: TrailWriter?
   private let loop: EventLoop
   private var control: ControlLoop?
   private var admin: AdminInterface?
@@ -77,8 +80,16 @@ public final class RelayProcess {
     self.plan = plan
     self.io = io
     self.version = version
+    let trail = try plan.tier.audit.map { settings throws(RelayError) in
+      try TrailFile.taken(settings)
+    }
     crew = Crew(limits: plan.tier.limits)
     logger = crew.logger
+    self.trail = trail.map { [crew] file in
+      TrailWriter(
+        file.settings, storage: file, loops: plan.loops, laneBytes: plan.tier.limits.auditBytes,
+        worker: crew.audit)
+    }
     do throws(RingError) {
       loop = EventLoop(driver: try makeDriver(io))
     } catch {
@@ -95,11 +106,12 @@ public final class RelayProcess {
     let crossings = ServeCrossings(limits: plan.tier.limits, wakeControl: loop.waker)
     let shards = (0..<plan.loops).map { _ in MetricShard() }
     let threads = try ServeThreads(
-      plan, io: io, crossings: crossings, shards: shards, resolver: crew.workers.resolver)
+      plan, io: io, crossings: crossings, shards: shards, trail: trail,
+      resolver: crew.workers.resolver)
     let control = ControlLoop(
       plan: plan.tier, rules: plan.rules, files: plan.files, loop: loop, workers: crew.workers,
       crossings: crossings, serving: threads.handles, instance: UUID().uuidString.lowercased(),
-      version: version, shards: shards, seed: UInt64.random(in: .min ... .max),
+      version: version, shards: shards, seed: UInt64.random(in: .min ... .max), trail: trail,
       report: { [crew] in crew.log($0) })
     self.control = control
     signals = SignalWatch(on: loop) { [weak self] in self?.signalled($0) }
@@ -127,7 +139,9 @@ public final class RelayProcess {
     threads.stop()
     admin?.stop()
     logger.notice("stopped")
+    control.audit.stop(reason: "asked to")
     crew.stop()
+    trail?.release()
     return Exit.fine
   }
 
@@ -163,5 +177,20 @@ public final class RelayProcess {
     logger.notice("draining", metadata: ["within": "\(plan.tier.limits.drain)"])
     notifier.stopping()
     control?.drain { [loop] in loop.stop() }
+  }
+}
+
+extension TrailFile {
+  /// The log, held by this process. What else is wrong with it is told and tried again while the relay runs.
+  fileprivate static func taken(_ settings: TrailSettings) throws(RelayError) -> TrailFile {
+    var file = TrailFile(settings)
+    do throws(TrailError) {
+      try file.takeLock()
+    } catch .locked(let path) {
+      throw .audit(.locked(path: path))
+    } catch {
+      return file
+    }
+    return file
   }
 }

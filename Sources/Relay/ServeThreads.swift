@@ -1,6 +1,7 @@
 // The serve loops' threads. Each loop is born inside its thread: the closure captures only Sendable
 // values, so the compiler proves that nothing of a loop is reachable from another thread.
 
+import Audit
 import Configuration
 import Dispatch
 import Downstream
@@ -12,6 +13,7 @@ import Ring
 import Synchronization
 import TLS
 import Tier
+import Trail
 
 final class ServeThreads {
   let handles: [ServeHandle]
@@ -21,7 +23,7 @@ final class ServeThreads {
   /// Binds every listener, starts the threads and returns when all of them accept.
   init(
     _ process: ProcessPlan, io: DriverKind?, crossings: ServeCrossings, shards: [MetricShard],
-    resolver: any Worker
+    trail: TrailWriter?, resolver: any Worker
   ) throws(RelayError) {
     let sockets = try ListeningSockets(process.listen)
     addresses = sockets.addresses
@@ -32,7 +34,7 @@ final class ServeThreads {
       let end = DispatchSemaphore(value: 0)
       let plan = Plan(
         index: index, io: io, tier: process.tier, crossings: crossings, shard: shards[index],
-        descriptors: sockets.copies(), resolver: resolver)
+        audit: trail?.serving[index], descriptors: sockets.copies(), resolver: resolver)
       Thread.start(named: "serve-\(index)") {
         ServeThreads.live(plan, birth)
         end.signal()
@@ -61,6 +63,7 @@ final class ServeThreads {
     let tier: TierPlan
     let crossings: ServeCrossings
     let shard: MetricShard
+    let audit: AuditLane?
     let descriptors: [Int32]
     let resolver: any Worker
   }
@@ -71,7 +74,7 @@ final class ServeThreads {
       let serving = ServeLoop(
         index: plan.index, loop: loop, limits: plan.tier.limits, minimumTLS: plan.tier.minimumTLS,
         kind: plan.tier.listeners, resolver: plan.resolver, crossings: plan.crossings, metrics: plan.shard,
-        seed: UInt64.random(in: .min ... .max))
+        audit: plan.audit, seed: UInt64.random(in: .min ... .max))
       for descriptor in plan.descriptors { try serving.listen(descriptor: descriptor) }
       let commands = Mailbox<ServeCommand>(capacity: plan.tier.limits.workerMailbox, wake: loop.waker)
       loop.onWake = {

@@ -2,7 +2,7 @@
 // each.
 //
 // Steps 1 and 14 of the climb and descent: bytes come in here and leave here. A turn is: wait, read the
-// clock, handle the batch, fire timers, do what handlers left to do, run `onWake`. Handlers never nest, so
+// clock, handle the batch, fire timers, do what handlers left to do, run `onWake`, `onTurnEnd`. Handlers never nest, so
 // the stack is bounded. Sockets: EventLoopSockets.swift. Listeners and watched descriptors:
 // EventLoopListeners.swift, EventLoopWatches.swift.
 
@@ -44,6 +44,8 @@ public final class EventLoop {
   public internal(set) var now: Instant
   /// Runs on the loop after `waker()` was called, once for all calls since it last ran.
   public var onWake: (() -> Void)?
+  /// Runs at the end of every turn: for what is gathered during one and handed on at once.
+  public var onTurnEnd: (() -> Void)?
   private var wasWoken = false
   private var isStopped = false
   private var isTurning = false
@@ -140,6 +142,7 @@ public final class EventLoop {
       counters.wakes &+= 1
       onWake?()
     }
+    onTurnEnd?()
     isTurning = false
   }
 
@@ -187,6 +190,7 @@ public final class EventLoop {
     listeners = []
     watches = []
     onWake = nil
+    onTurnEnd = nil
     sockets.removeAll()
   }
 

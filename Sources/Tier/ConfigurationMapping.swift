@@ -9,6 +9,7 @@ import Policy
 import Ring
 import SPIFFE
 import TLS
+import Trail
 import Transport
 import XDS
 
@@ -46,9 +47,18 @@ extension TierPlan {
     minimumTLS = configuration.tlsMinimum == .tls12 ? .tls12 : .tls13
     limits = configuration.limits
     state = configuration.state
+    audit = configuration.audit.map(TrailSettings.init)
     staleAfter = configuration.staleAfter.map {
       StaleLimit(after: $0.after, endsReadiness: $0.then == .unready)
     }
+  }
+}
+
+extension TrailSettings {
+  init(_ settings: AuditSettings) {
+    self.init(
+      path: settings.path, maxBytes: settings.maxBytes, keep: settings.keep,
+      onFailure: settings.onFailure == .stop ? .stop : .goOn, sync: settings.sync)
   }
 }
 

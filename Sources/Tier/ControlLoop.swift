@@ -5,6 +5,7 @@
 // the simulator those run inline and everything below runs on simulated drivers.
 
 public import Admin
+import Audit
 public import Downstream
 import Gates
 public import Metrics
@@ -14,6 +15,7 @@ public import Ring
 import SPIFFE
 import Snapshots
 public import Store
+public import Trail
 import Trust
 import Upstream
 
@@ -115,6 +117,8 @@ public final class ControlLoop: TimerHandler {
   /// One per serve loop, then our own.
   let shards: [MetricShard]
   let desk: PublishingDesk
+  /// Where everything on this loop is recorded.
+  public let audit: AuditDesk
   private let persistence: Persistence?
   /// Why the newest snapshot is not on disk; nil while it is, or nothing is kept.
   var stateError: String?
@@ -157,8 +161,15 @@ public final class ControlLoop: TimerHandler {
     plan: TierPlan, rules: PolicyRules, files: FilesInForce = FilesInForce(), loop: EventLoop,
     workers: Workers,
     crossings: ServeCrossings, serving: [ServeHandle], instance: String, version: String,
-    shards: [MetricShard], seed: UInt64, report: @escaping (TierEvent) -> Void
+    shards: [MetricShard], seed: UInt64, trail: TrailWriter? = nil,
+    report journal: @escaping (TierEvent) -> Void
   ) {
+    let audit = AuditDesk(trail, loop: loop, report: journal)
+    let report: (TierEvent) -> Void = { event in
+      if let record = event.record { audit.record(record) }
+      journal(event)
+    }
+    self.audit = audit
     self.plan = plan
     self.rules = rules
     self.loop = loop
@@ -182,7 +193,7 @@ public final class ControlLoop: TimerHandler {
     let wakes = serving.map(\.wake)
     desk = PublishingDesk(
       sources: SourceSet.mergeSources(plan), rules: rules,
-      truth: SourceSet.truth(plan), me: me, persistence: persistence,
+      truth: SourceSet.truth(plan), me: me, persistence: persistence, audit: audit.publisher,
       publish: { generation in
         crossings.generation.publish(generation)
         for wake in wakes { wake() }
@@ -193,6 +204,7 @@ public final class ControlLoop: TimerHandler {
       plan, loop: loop, worker: workers.identity, resolverWorker: workers.resolver, seed: seed ^ 0x1D,
       adopt: { [crossings, sources] credentials in
         crossings.credentials.publish(credentials)
+        audit.adopt(credentials)
         for wake in wakes { wake() }
         sources.adopt(credentials)
       }, report: report)
@@ -202,24 +214,29 @@ public final class ControlLoop: TimerHandler {
 
   public func start() {
     sources.deliver = { [weak self] updates in self?.received(updates) }
+    audit.start(node: me.node, program: version, instance: me.instance)
+    audit.record(AuditRecord(.policy, version: rules.hash, reason: "in force at the start"))
     // Nothing is complete yet, but identities are already placed: who is refused need not wait.
     enqueue(.rules(rules))
     assignSinks()
     identity.start()
     if persistence?.restore(now: loop.wallClock) != true { sources.begin(plan, restored: nil) }
     persistence?.keep(files.texts, now: loop.wallClock)
-    tell("configuration refused; the last good one, kept in state, is in use", files.configProblems)
-    tell("policy refused; the last good one, kept in state, is in force", files.policyProblems)
+    tell(.config, "configuration refused; the last good one, kept in state, is in use", files.configProblems)
+    tell(.policy, "policy refused; the last good one, kept in state, is in force", files.policyProblems)
   }
 
-  private func tell(_ trouble: String, _ problems: [String]) {
-    guard !problems.isEmpty else { return }
-    report(TierEvent(.error, trouble, problems.prefix(20).map { .init("problem", $0) }))
+  private func tell(_ file: AuditRecord.Event, _ trouble: String, _ problems: [String]) {
+    guard let first = problems.first else { return }
+    report(
+      TierEvent(.error, trouble, problems.prefix(20).map { .init("problem", $0) })
+        .recording(AuditRecord(file, reason: "refused: " + first)))
   }
 
   /// Call when the loop was woken: takes everything that other threads left for this one.
   public func pickUp() {
     loop.preconditionOnLoop()
+    audit.pickUp()
     identity.pickUp()
     sources.pickUp()
     for outcome in persistence?.outcomes.drain() ?? [] { persisted(outcome) }
@@ -424,7 +441,7 @@ public final class ControlLoop: TimerHandler {
     guard let next else {
       configStatus.state = .refused
       configStatus.error = problems.first
-      return tell("configuration refused; the last good one stays in use", problems)
+      return tell(.config, "configuration refused; the last good one stays in use", problems)
     }
     configStatus = ConfigStatus(
       state: .current, loadedAt: loop.wallClock,
@@ -446,19 +463,21 @@ public final class ControlLoop: TimerHandler {
       enqueue(.sources(SourceSet.mergeSources(next), SourceSet.truth(next)))
       sources.replace(next, previous: previous)
     }
-    report(TierEvent(.notice, "configuration loaded"))
+    report(TierEvent(.notice, "configuration loaded").recording(AuditRecord(.config, reason: "loaded")))
   }
 
   private func adopt(_ next: PolicyRules?, _ problems: [String]) {
     guard let next else {
       policyStatus.state = .refused
       policyStatus.error = problems.first
-      return tell("policy refused; the last good one stays in force", problems)
+      return tell(.policy, "policy refused; the last good one stays in force", problems)
     }
     rules = next
     policyStatus = PolicyStatus(state: .current, loadedAt: loop.wallClock, hash: next.hash)
+    report(
+      TierEvent(.notice, "policy loaded", [.init("hash", next.hash)])
+        .recording(AuditRecord(.policy, version: next.hash, reason: "loaded")))
     enqueue(.rules(next))
-    report(TierEvent(.notice, "policy loaded", [.init("hash", next.hash)]))
   }
 
   // MARK: serve loops

@@ -3,6 +3,7 @@
 // Runs on the `publisher` worker (inline in the simulator), one job at a time. The control loop only
 // hands over updates and rules and hears what came of them.
 
+import Audit
 import Gates
 import Policy
 import Primitives
@@ -71,14 +72,17 @@ final class PublishingDesk: Sendable {
   private let state: Mutex<State>
   private let me: PathElement
   private let publish: @Sendable (Generation) -> Void
+  /// Nil: no audit is kept.
+  private let audit: AuditLane?
   /// Nil: nothing is kept over a restart.
   private let persistence: Persistence?
 
   init(
     sources: [MergeSource], rules: PolicyRules, truth: Truth, me: PathElement,
-    persistence: Persistence?, publish: @escaping @Sendable (Generation) -> Void
+    persistence: Persistence?, audit: AuditLane? = nil, publish: @escaping @Sendable (Generation) -> Void
   ) {
     self.me = me
+    self.audit = audit
     self.persistence = persistence
     self.publish = publish
     state = Mutex(
@@ -90,9 +94,9 @@ final class PublishingDesk: Sendable {
   func perform(_ job: PublishJob, now: Timestamp) -> PublishReport {
     switch job {
     case .updates(let updates): apply(updates, now: now)
-    case .rules(let rules): replace(rules: rules)
+    case .rules(let rules): replace(rules: rules, now: now)
     case .sources(let sources, let truth): replace(sources: sources, truth: truth, now: now)
-    case .restore(let restored): restore(restored)
+    case .restore(let restored): restore(restored, now: now)
     }
   }
 
@@ -113,11 +117,10 @@ final class PublishingDesk: Sendable {
   }
 
   /// Continues with other rules.
-  private func replace(rules: PolicyRules) -> PublishReport {
+  private func replace(rules: PolicyRules, now: Timestamp) -> PublishReport {
     state.withLock { state in
       var report = PublishReport()
-      let generation = state.publisher.replace(rules: rules).generation
-      publish(generation)
+      let generation = announce(state.publisher.replace(rules: rules), because: "policy", now)
       report.fill(from: state.merge, state.order)
       report.published = facts(of: generation, Merge.Change())
       return report
@@ -138,7 +141,7 @@ final class PublishingDesk: Sendable {
   }
 
   /// Serves what was saved before a restart, until the sources have answered.
-  private func restore(_ restored: Restored) -> PublishReport {
+  private func restore(_ restored: Restored, now: Timestamp) -> PublishReport {
     state.withLock { state in
       var report = PublishReport()
       let complete = Set(restored.sources.filter(\.isComplete).map(\.name))
@@ -149,9 +152,8 @@ final class PublishingDesk: Sendable {
       }
       state.position = restored.position.resumed(by: me)
       report.fill(from: state.merge, state.order)
-      let snapshot = state.snapshot(me)
-      let generation = state.publisher.apply(step, snapshot: snapshot).generation
-      publish(generation)
+      let generation = announce(
+        state.publisher.apply(step, snapshot: state.snapshot(me)), because: "restored", now)
       report.published = facts(of: generation, step)
       return report
     }
@@ -169,10 +171,19 @@ final class PublishingDesk: Sendable {
     guard !step.isEmpty || position != state.position || moved else { return }
     state.position = position
     state.publishedStandings = state.standings
-    let generation = state.publisher.apply(step, snapshot: state.snapshot(me)).generation
-    publish(generation)
+    let generation = announce(
+      state.publisher.apply(step, snapshot: state.snapshot(me)), because: "source", now)
     report.published = facts(of: generation, step)
     save(state, generation.snapshot, now)
+  }
+
+  /// Recorded first: what serve loops deliver of it stands behind its names in the log.
+  private func announce(
+    _ publication: Publication, because reason: String, _ now: Timestamp
+  ) -> Generation {
+    audit?.hand(publication.records(reason: reason, now: now))
+    publish(publication.generation)
+    return publication.generation
   }
 
   private func save(_ state: State, _ snapshot: Snapshot, _ now: Timestamp) {

@@ -2,6 +2,7 @@
 // What they deliver goes to the publisher as it comes; how they are goes to status.
 
 import Admin
+import Audit
 import Manifests
 import Origins
 import Policy
@@ -279,7 +280,8 @@ final class SourceSet: SubscriptionOwner {
       report(
         TierEvent(
           error == nil ? .notice : .warning, "source is \(state.rawValue)",
-          [.init("source", entry.name)] + (error.map { [.init("reason", $0)] } ?? [])))
+          [.init("source", entry.name)] + (error.map { [.init("reason", $0)] } ?? [])
+        ).recording(entry.record(of: state, error)))
     } else if let error, error != entry.lastError {
       report(
         TierEvent(
@@ -288,6 +290,14 @@ final class SourceSet: SubscriptionOwner {
     }
     entry.state = state
     entry.lastError = error
+  }
+}
+
+extension SourceSet.Entry {
+  fileprivate func record(of state: SourceStatus.State, _ error: String?) -> AuditRecord {
+    var record = AuditRecord(.source, reason: state.rawValue + (error.map { ": " + $0 } ?? ""))
+    record.source = name
+    return record
   }
 }
 

@@ -1,6 +1,7 @@
 // What the relay says about itself: readiness, status, metrics, dump and explain, from the control loop's state.
 
 import Admin
+import Audit
 import Configuration
 import Downstream
 import Gates
@@ -29,8 +30,12 @@ extension ControlLoop {
         guard let self else { return }
         reply(.json(status(of: clients, sinks).json))
       }
-    case .dump(let identity, let type): reply(dump(as: identity, type: type))
-    case .explain(let identity, let type, let name): reply(explain(as: identity, type: type, name: name))
+    case .dump(let identity, let type):
+      audit.record(AuditRecord(.admin, type: type, reason: "dump as " + identity))
+      reply(dump(as: identity, type: type))
+    case .explain(let identity, let type, let name):
+      audit.record(AuditRecord(.admin, type: type, reason: "explain \(name) as \(identity)"))
+      reply(explain(as: identity, type: type, name: name))
     case .history, .diff, .command:
       reply(.error(status: 501, "This version of meshrelay does not keep a history yet"))
     }
@@ -63,6 +68,7 @@ extension ControlLoop {
     if isTooStale, plan.staleAfter?.endsReadiness == true {
       reasons.append(staleness)
     }
+    if let obstacle = audit.obstacle { reasons.append(obstacle) }
     return Readiness(reasons: reasons)
   }
 }
@@ -74,7 +80,7 @@ extension ControlLoop {
       config: configStatus, policy: policyStatus, snapshot: snapshotStatus,
       sources: sources.entries.map(\.status),
       clients: clients.map(ClientStatus.init).sorted { ($0.cluster, $0.address) < ($1.cluster, $1.address) },
-      push: sinks.map(SinkStatus.init).sorted { $0.address < $1.address }, audit: AuditStatus(state: .off),
+      push: sinks.map(SinkStatus.init).sorted { $0.address < $1.address }, audit: audit.status,
       io: loop.kind.rawValue,
       ioReason: loop.fallbackReason?.description)
   }
@@ -114,6 +120,7 @@ extension ControlLoop {
     facts.configOK = configStatus.state == .current
     facts.policyOK = policyStatus.state == .current
     facts.memoryBytes = ResidentMemory.bytes
+    audit.fill(&facts)
     return Exposition(shards: shards, facts: facts, knownTypes: Kinds.all.map(\.type.description)).text
   }
 

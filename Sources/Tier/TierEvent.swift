@@ -1,5 +1,6 @@
 // What a tier tells its process: lines for the journal, as values. Rooms return; only `Relay` prints.
 
+import Audit
 import Primitives
 
 /// One thing an operator may want to read.
@@ -13,6 +14,8 @@ public struct TierEvent: Sendable, Equatable {
   public var message: String
   /// Facts beside it, in the order to print them.
   public var fields: [Field]
+  /// What the audit log keeps of it; nil when that is for the journal alone.
+  var record: AuditRecord?
 
   public struct Field: Sendable, Equatable {
     public var name: String

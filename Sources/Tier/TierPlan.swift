@@ -10,6 +10,7 @@ public import Ring
 public import SPIFFE
 import Snapshots
 public import TLS
+public import Trail
 public import Transport
 public import Trust
 public import XDS
@@ -56,6 +57,8 @@ public struct TierPlan: Sendable {
   public var limits = Limits()
   /// Folder of what is kept over a restart; nil: nothing is.
   public var state: String?
+  /// The log of everything requested, changed, delivered or refused; nil: none is kept.
+  public var audit: TrailSettings?
   /// What happens when sources have been lost for a while; nil: nothing beyond status.
   public var staleAfter: StaleLimit?
 

@@ -15,6 +15,7 @@ struct Meshrelay: ParsableCommand {
     version: ProgramVersion.text,
     subcommands: [
       Serve.self, Connect.self, Check.self, Status.self, Dump.self, Explain.self, Subscribe.self, Policy.self,
+      AuditCommands.self,
     ])
 }
 

@@ -202,7 +202,6 @@ struct ConfigurationProblemTests {
       "c:5:8: admin is \"…@127.0.0.1:1\", which has user information in it, remove everything up to the @"
     ),
     ("admin: {a: b}", "c:5:8: admin must be a single value, not a mapping"),
-    ("audit: {path: a}", "c:5:1: audit is not built into this version yet, remove it"),
     (
       "publish: {quiet: 2s, max: 1s}",
       "c:5:27: publish.max is shorter than publish.quiet, make it at least as long"

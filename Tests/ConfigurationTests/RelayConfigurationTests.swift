@@ -221,7 +221,6 @@ struct RelayConfigurationTests {
         "c:6:49: identity.federation.url is \"https://…\", which has no host name or IP address before the port, write it like https://partner.org/bundle.json",
         "c:21:5: sources.git is not built into this version yet, remove it",
         "c:23:5: sources.etcd is not built into this version yet, remove it",
-        "c:33:1: audit is not built into this version yet, remove it",
         "c:35:8: the brake is not built into this version yet, remove it, or write removes: 100%",
         "c:36:1: history is not built into this version yet, remove it",
       ])

@@ -1,6 +1,7 @@
 // A serve loop and its clients on a simulated network: virtual time, real TLS, HTTP/2 and discovery messages.
 // What a publisher and an identity would give the loop, a test gives it.
 
+import Audit
 import Downstream
 import Gates
 import Metrics
@@ -57,13 +58,13 @@ final class Stage {
   private var sequence: UInt64 = 0
   private var credentialsGeneration: UInt64 = 0
 
-  init(_ rules: PolicyRules, limits: Limits = Limits()) throws {
+  init(_ rules: PolicyRules, limits: Limits = Limits(), audit: AuditLane? = nil) throws {
     loop = EventLoop(driver: SimulatedDriver(network: network, host: "relay"))
     crossings = ServeCrossings(limits: limits, wakeControl: {})
     serving = ServeLoop(
       index: 0, loop: loop, limits: limits, minimumTLS: .tls13, resolver: InlineWorker(),
       crossings: crossings,
-      metrics: metrics, seed: 1)
+      metrics: metrics, audit: audit, seed: 1)
     publisher = Publisher(rules: rules)
     try serving.listen(at: network.address(of: "relay", port: 15010))
     loop.onWake = { [serving] in serving.pickUp() }

@@ -91,6 +91,8 @@ final class SimulatedClient: DialerOwner, CallHandler, TimerHandler {
     loop.cancel(redialTimer)
   }
 
+  var id: SPIFFEID { credentials.svid.id }
+
   /// What it holds of a type now: wire name → revision; nil for what could not be read.
   func held(_ kind: SimulatedKind) -> [String: Int?] {
     talk.held[kind.typeURL, default: [:]].mapValues(\.revision)

@@ -1,6 +1,7 @@
 // One relay host of the simulation: the production control loop and serve loops on simulated drivers, with
 // workers inline. A crash drops everything it was; a restart is a new process with a new instance id.
 
+import Audit
 import Downstream
 import Metrics
 import Policy
@@ -10,6 +11,7 @@ import SPIFFE
 import Snapshots
 import TLS
 import Tier
+import Trail
 import Transport
 import Trust
 import XDS
@@ -32,6 +34,8 @@ final class SimulatedRelay {
   private let report: (SimulatedRelay, TierEvent) -> Void
   /// Every policy this host had in force, oldest first. It outlives crashes, as a file does.
   private(set) var grants: [Grants]
+  /// Its audit log, which outlives crashes as well.
+  let log = MemoryTrail()
   private(set) var life: Life?
   private(set) var lives = 0
   /// How this process asks its upstreams.
@@ -93,11 +97,14 @@ final class SimulatedRelay {
     let crossings = ServeCrossings(limits: limits, wakeControl: controlLoop.waker)
     let shards = (0..<serveLoops).map { _ in MetricShard() }
     var drivers = [controlDriver]
+    let settings = TrailSettings(path: "memory", onFailure: .stop)
+    let trail = TrailWriter(
+      settings, storage: log, loops: serveLoops, laneBytes: limits.auditBytes, worker: InlineWorker())
     var serving: [ServeLoop] = []
     var handles: [ServeHandle] = []
     for index in 0..<serveLoops {
       let driver = SimulatedDriver(network: network, host: host)
-      let (loop, handle) = serve(index, driver, crossings, shards[index])
+      let (loop, handle) = serve(index, driver, crossings, shards[index], trail.serving[index])
       drivers.append(driver)
       serving.append(loop)
       handles.append(handle)
@@ -106,7 +113,7 @@ final class SimulatedRelay {
     let control = ControlLoop(
       plan: plan, rules: currentGrants.rules, loop: controlLoop, workers: .inline, crossings: crossings,
       serving: handles, instance: instance, version: "simulated", shards: shards,
-      seed: network.generator.next(),
+      seed: network.generator.next(), trail: trail,
       report: { [weak self] event in if let self { report(self, event) } })
     controlLoop.onWake = { [weak control] in control?.pickUp() }
     life = Life(
@@ -116,12 +123,13 @@ final class SimulatedRelay {
   }
 
   private func serve(
-    _ index: Int, _ driver: SimulatedDriver, _ crossings: ServeCrossings, _ shard: MetricShard
+    _ index: Int, _ driver: SimulatedDriver, _ crossings: ServeCrossings, _ shard: MetricShard,
+    _ audit: AuditLane
   ) -> (ServeLoop, ServeHandle) {
     let loop = EventLoop(driver: driver)
     let serving = ServeLoop(
       index: index, loop: loop, limits: limits, minimumTLS: .tls13, resolver: InlineWorker(),
-      crossings: crossings, metrics: shard, seed: network.generator.next())
+      crossings: crossings, metrics: shard, audit: audit, seed: network.generator.next())
     let commands = Mailbox<ServeCommand>(capacity: limits.workerMailbox, wake: loop.waker)
     loop.onWake = { [weak serving] in
       serving?.pickUp()
@@ -157,6 +165,7 @@ final class SimulatedRelay {
   func crash(_ manner: SimulatedCrash) {
     life = nil
     network.crash(host, manner)
+    if Bool.random(using: &network.generator) { log.tear() }
   }
 
   // MARK: what happens to it

@@ -10,6 +10,7 @@
 import Metrics
 import Primitives
 import Ring
+import SPIFFE
 import Snapshots
 import Tier
 
@@ -32,6 +33,9 @@ public final class SimulatedWorld: ClientOwner {
   ]
   var grantEnds = GrantEndChecker()
   private var ledger = SocketLedger()
+  private var audit = AuditChecker()
+  /// Audit records read; for the test that there were any.
+  public var auditRecords: Int { audit.records }
   /// By client: how many policies its edge had had, and which of its lives it was in, when the stream was opened.
   private var openings: [String: (policies: Int, life: Int)] = [:]
 
@@ -219,6 +223,9 @@ public final class SimulatedWorld: ClientOwner {
       if !life.hasDrained { found("\(life.instance) did not drain") }
       for finding in ledger.findings(life) { found(finding) }
     }
+    for relay in relays {
+      for finding in audit.read(relay.host, relay.log) { found(finding) }
+    }
   }
 
   // MARK: listening
@@ -245,6 +252,8 @@ public final class SimulatedWorld: ClientOwner {
     let hearing = Hearing(
       client: client.host, cluster: client.cluster, dialect: client.dialect, stream: client.stream,
       edge: client.edge, answer: answer, isAccepted: isAccepted, grants: Array(grants), truth: truth)
+    let edge = relay(client.edge)
+    for finding in audit.hear(answer, client.id.description, at: edge.host, edge.log) { found(finding) }
     for index in checkers.indices {
       for finding in checkers[index].hear(hearing) { found(finding) }
     }

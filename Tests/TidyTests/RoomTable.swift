@@ -76,14 +76,15 @@ enum RoomTable {
       "Identity", 5, ["Transport", "Ring", "TLS", "GRPC", "HTTP2", "Protos", "Trust", "SPIFFE"],
       libraries: ["SwiftProtobuf"]),
     room("Store", 5, ["Gates", "Snapshots"], libraries: ["GRDB"]),
+    room("Trail", 5, ["Audit", "Digest"]),
     room("AdminServer", 5, ["Admin"], libraries: ["NIOCore", "NIOPosix", "NIOHTTP1"]),
     // 6 wiring
     room(
       "Tier", 6,
       [
         "Upstream", "Origins", "Downstream", "Identity", "Store", "Configuration", "Gates", "Policy",
-        "Manifests", "Documents", "Admin", "Transport", "Ring", "TLS", "MCP", "XDS", "Snapshots", "SPIFFE",
-        "Trust",
+        "Manifests", "Documents", "Admin", "Audit", "Trail", "Transport", "Ring", "TLS", "MCP", "XDS",
+        "Snapshots", "SPIFFE", "Trust",
       ]),
     room(
       "Console", 6,
@@ -95,7 +96,9 @@ enum RoomTable {
     room(
       "Relay", 7,
       [
-        "Tier", "Downstream", "AdminServer", "Admin", "Configuration", "Documents", "Policy", "Ring", "Store",
+        "Tier", "Trail", "Audit", "Downstream", "AdminServer", "Admin", "Configuration", "Documents",
+        "Policy",
+        "Ring", "Store",
         "TLS",
         "CSystemd", "CLinux",
       ], libraries: ["Logging"]),

@@ -13,13 +13,14 @@ import SPIFFE
 import Snapshots
 import TestCertificates
 import Testing
+import Trail
 import Trust
 
 @testable import Tier
 
 /// One origin without listeners.
-private final class Origin {
-  private static let authority = TestAuthority("example.org")
+final class Origin {
+  static let authority = TestAuthority("example.org")
   let network = SimulatedNetwork(seed: 9, start: Timestamp(seconds: TestAuthority.epoch))
   let folder = FileManager.default.temporaryDirectory.appending(path: "tier-\(UUID().uuidString)")
   let crossings: ServeCrossings
@@ -27,7 +28,7 @@ private final class Origin {
   let control: ControlLoop
   private let driver: SimulatedDriver
 
-  init(_ policy: String) throws {
+  init(_ policy: String, trail: TrailWriter? = nil) throws {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     driver = SimulatedDriver(network: network, host: "origin")
     let loop = EventLoop(driver: driver)
@@ -43,7 +44,7 @@ private final class Origin {
       sources: [SourcePlan(name: "local", kind: .directory(path: folder.path(percentEncoded: false)))])
     control = ControlLoop(
       plan: plan, rules: try Origin.rules(policy), loop: loop, workers: .inline, crossings: crossings,
-      serving: [], instance: "i", version: "test", shards: [], seed: 1, report: { _ in })
+      serving: [], instance: "i", version: "test", shards: [], seed: 1, trail: trail, report: { _ in })
     loop.onWake = { [weak control] in control?.pickUp() }
   }
 
@@ -82,7 +83,7 @@ private final class Origin {
   }
 }
 
-private func gateway(_ namespace: String, _ name: String) -> String {
+func gateway(_ namespace: String, _ name: String) -> String {
   """
   apiVersion: networking.istio.io/v1
   kind: Gateway

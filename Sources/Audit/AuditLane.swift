@@ -1,0 +1,92 @@
+// The crossing between one thread that makes records and the writer: batches one way, the number of records that
+// are safely written the other way. A response waits until its record is among them (docs/decisions/090).
+//
+// Bounded by bytes. Above `bytesSoft` nothing new should be begun (deliveries and connections wait); what answers
+// to something already begun still fits, up to `bytesMost`. Beyond, records are counted and the log says how many.
+
+public import Primitives
+import Synchronization
+
+public final class AuditLane: Sendable {
+  private struct Queue {
+    var waiting = AuditBatch()
+    /// Accepted so far, written or not.
+    var accepted: UInt64 = 0
+    var lost = 0
+    var wake: Waker?
+  }
+
+  /// What the writer takes.
+  public struct Load: Sendable {
+    public let batch: AuditBatch
+    /// The lane's count of records with this batch.
+    public let upTo: UInt64
+    public let lost: Int
+  }
+
+  private let queue = Mutex(Queue())
+  private let written = Atomic<UInt64>(0)
+  private let bytes = Atomic<Int>(0)
+  public let bytesSoft: Int
+  public let bytesMost: Int
+  private let ring: @Sendable () -> Void
+
+  /// - Parameter ring: tells the writer that something waits; cheap, callable from any thread.
+  public init(bytesSoft: Int, ring: @escaping @Sendable () -> Void) {
+    self.bytesSoft = bytesSoft
+    bytesMost = 4 * bytesSoft
+    self.ring = ring
+  }
+
+  /// Records of this lane, from its first on, that are written.
+  public var committed: UInt64 { written.load(ordering: .acquiring) }
+
+  /// Nothing new should be begun.
+  public var isFull: Bool { bytes.load(ordering: .relaxed) >= bytesSoft }
+
+  /// What `commit` wakes. Nobody when never set.
+  public func attach(_ wake: @escaping Waker) { queue.withLock { $0.wake = wake } }
+
+  /// Hands records over. False when they did not fit: then they are lost, and counted.
+  @discardableResult
+  public func hand(_ batch: AuditBatch) -> Bool {
+    guard !batch.isEmpty else { return true }
+    let fits = queue.withLock { queue in
+      guard queue.waiting.bytes.count + batch.bytes.count <= bytesMost else {
+        queue.lost &+= batch.count
+        // They count as passed: nobody waits for what will never be written.
+        queue.accepted &+= UInt64(batch.count)
+        return false
+      }
+      queue.waiting.append(batch)
+      queue.accepted &+= UInt64(batch.count)
+      bytes.store(queue.waiting.bytes.count, ordering: .relaxed)
+      return true
+    }
+    ring()
+    return fits
+  }
+
+  // MARK: the writer's side
+
+  /// Nil when there is nothing to write and nothing to tell.
+  public func take() -> Load? {
+    queue.withLock { queue in
+      guard !queue.waiting.isEmpty || queue.lost > 0 else { return nil }
+      let load = Load(batch: queue.waiting, upTo: queue.accepted, lost: queue.lost)
+      queue.waiting = AuditBatch()
+      queue.lost = 0
+      return load
+    }
+  }
+
+  /// Everything up to this count is written, or counted as lost.
+  public func commit(upTo count: UInt64) {
+    let wake = queue.withLock { queue in
+      bytes.store(queue.waiting.bytes.count, ordering: .relaxed)
+      return queue.wake
+    }
+    written.store(count, ordering: .releasing)
+    wake?()
+  }
+}

@@ -1,0 +1,197 @@
+// `meshrelay audit verify`: whether a log is whole, and if not, the first place that is wrong. Works on files alone;
+// needs no running relay and little memory, however long the log.
+
+import Audit
+import Glibc
+import Identity
+import Primitives
+import SPIFFE
+import TLS
+import Trust
+
+public struct AuditVerifyCommand: Sendable {
+  public var files: [String]
+  /// Hashes noted elsewhere that must be in the log.
+  public var heads: [String]
+  /// TRUST-DOMAIN=FILE, against which signers are judged.
+  public var bundles: [String]
+  public var json: Bool
+
+  public init(files: [String], heads: [String], bundles: [String], json: Bool) {
+    self.files = files
+    self.heads = heads
+    self.bundles = bundles
+    self.json = json
+  }
+
+  /// Returns the exit code: 0 sound, 1 not.
+  public func run() -> Int32 {
+    var verdict = AuditVerdict(heads: heads)
+    verdict.judge(files)
+    if verdict.problem == nil, !bundles.isEmpty { verdict.judgeSigners(bundles) }
+    printText(json ? verdict.json + "\n" : verdict.text)
+    return verdict.problem == nil ? 0 : 1
+  }
+}
+
+/// What came of verifying.
+struct AuditVerdict {
+  private var verifier: AuditVerifier
+  private(set) var problem: (file: String, line: Int, message: String)?
+  private var files: [String] = []
+  /// Given, but no part of the chain.
+  private var skipped: [String] = []
+  private var trusted = false
+
+  /// Bytes read at once.
+  private static let chunkBytes = 1 << 20
+
+  init(heads: [String]) { verifier = AuditVerifier(heads: heads.map { $0.lowercased() }) }
+
+  private var summary: AuditVerifier.Summary { verifier.summary }
+
+  mutating func judge(_ paths: [String]) {
+    // `audit.jsonl*` on a shell's command line also names these.
+    skipped = paths.filter { $0.hasSuffix(".lock") || $0.contains(".jsonl.torn-") }
+    var order: [(seq: UInt64, path: String)] = []
+    for path in paths where !skipped.contains(path) {
+      guard let seq = firstSeq(path) else { return }
+      order.append((seq, path))
+    }
+    files = order.sorted { $0.seq < $1.seq }.map(\.path)
+    for path in files where problem == nil { judge(path) }
+    if problem == nil { note(verifier.finish()) }
+  }
+
+  /// Where a file belongs; one whose beginning cannot be read is judged first, and found wrong.
+  private mutating func firstSeq(_ path: String) -> UInt64? {
+    guard let descriptor = open(path) else { return nil }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    while bytes.count <= AuditLine.bytesMost, let more = read(descriptor, path), !more.isEmpty {
+      bytes += more
+      if let end = bytes.firstIndex(of: UInt8(ascii: "\n")) { return AuditLine(bytes[..<end])?.seq ?? 0 }
+    }
+    return problem == nil ? 0 : nil
+  }
+
+  private mutating func judge(_ path: String) {
+    guard let descriptor = open(path) else { return }
+    defer { close(descriptor) }
+    note(verifier.begin(file: path))
+    while problem == nil, let bytes = read(descriptor, path), !bytes.isEmpty { note(verifier.receive(bytes)) }
+  }
+
+  private mutating func note(_ fault: AuditFault?) {
+    guard let fault, problem == nil else { return }
+    problem = (fault.file, fault.line, fault.description)
+  }
+
+  private mutating func open(_ path: String) -> CInt? {
+    let descriptor = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC)
+    if descriptor >= 0 { return descriptor }
+    problem = (path, 0, "\(path): cannot be read: \(unsafe String(cString: strerror(errno))).")
+    return nil
+  }
+
+  private mutating func read(_ descriptor: CInt, _ path: String) -> [UInt8]? {
+    var bytes = [UInt8](repeating: 0, count: AuditVerdict.chunkBytes)
+    let count = unsafe Glibc.read(descriptor, &bytes, bytes.count)
+    guard count >= 0 else {
+      if errno == EINTR { return read(descriptor, path) }
+      problem = (path, 0, "\(path): cannot be read: \(unsafe String(cString: strerror(errno))).")
+      return nil
+    }
+    bytes.removeLast(bytes.count - count)
+    return bytes
+  }
+
+  /// Every signer must have been one of ours when it signed.
+  mutating func judgeSigners(_ texts: [String]) {
+    var known: [TrustDomain: Bundle] = [:]
+    for text in texts {
+      let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+      guard parts.count == 2, let trustDomain = try? TrustDomain(parts[0]) else {
+        problem = ("", 0, "--bundle '\(text)' is not TRUST-DOMAIN=FILE.")
+        return
+      }
+      let (found, faults) = BundleFiles([(trustDomain, parts[1])]).read()
+      if let fault = faults[trustDomain] {
+        problem = (parts[1], 0, "\(fault)")
+        return
+      }
+      known.merge(found) { _, newer in newer }
+    }
+    for witness in summary.signers {
+      do throws(VerificationFailure) {
+        _ = try verifyPeer(chain: witness.certificates, bundles: known, at: witness.time, role: .server)
+      } catch {
+        let place = "the checkpoint of seq \(witness.head.seq)"
+        problem = (files.last ?? "", 0, "\(place) is signed by somebody who was not trusted: \(error)")
+        return
+      }
+    }
+    guard !summary.signers.isEmpty else {
+      problem = (files.last ?? "", 0, "no checkpoint is signed, so no bundle can vouch for the log.")
+      return
+    }
+    trusted = true
+  }
+
+  private var signer: String? {
+    guard let leaf = summary.witness?.certificates.first else { return nil }
+    return (try? Certificate(der: leaf))?.uriNames.first.map { ForeignText.line($0) }
+  }
+
+  var text: String {
+    var lines = skipped.map { "\($0): no part of the chain, not looked at" }
+    if let problem {
+      lines.append(problem.message)
+    } else {
+      let range = "seq \(summary.first) to \(summary.head.seq)"
+      let times = "\(summary.firstTime?.rfc3339 ?? "") to \(summary.lastTime?.rfc3339 ?? "")"
+      lines.append("sound: \(summary.records) records in \(summary.files) files, \(range), \(times)")
+      if summary.lost > 0 { lines.append("the relay could not keep \(summary.lost) further records") }
+      if let witness = summary.witness {
+        let by = signer.map { " by \($0)" } ?? ""
+        let judged = trusted ? ", who was trusted" : ""
+        lines.append("signed up to seq \(witness.head.seq)\(by)\(judged)")
+      } else {
+        lines.append("no checkpoint is signed")
+      }
+      lines.append("head \(summary.head)")
+    }
+    return lines.map { $0 + "\n" }.joined()
+  }
+
+  var json: String {
+    var writer = JSONWriter()
+    writer.object { object in
+      object.field("sound", problem == nil)
+      object.field("records", summary.records)
+      object.field("files", strings: files)
+      object.field("skipped", strings: skipped)
+      object.field("firstSeq", Int64(clamping: summary.first))
+      object.field("lastSeq", Int64(clamping: summary.head.seq))
+      object.field("firstTime", summary.firstTime?.rfc3339)
+      object.field("lastTime", summary.lastTime?.rfc3339)
+      object.field("head", summary.records > 0 ? summary.head.description : nil)
+      object.field("lost", Int64(clamping: summary.lost))
+      object.field("checkpoints", summary.checkpoints)
+      if let witness = summary.witness {
+        object.field("signedSeq", Int64(clamping: witness.head.seq))
+        object.field("signer", signer)
+      }
+      object.field("trusted", trusted)
+      guard let problem else { return }
+      object.field(
+        "problem",
+        object: { entry in
+          entry.field("file", problem.file)
+          entry.field("line", problem.line)
+          entry.field("message", problem.message)
+        })
+    }
+    return writer.text
+  }
+}

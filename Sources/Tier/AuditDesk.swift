@@ -1,0 +1,173 @@
+// The audit log as the control loop sees it: what it records itself, when checkpoints are due, and what status,
+// readiness and journal say of the log. Everybody on this loop records with `record`, or puts the record into the
+// event that the journal gets anyway (`TierEvent.recording`). Writing is the audit worker's (`Trail/TrailWriter`).
+
+import Admin
+public import Audit
+import Metrics
+public import Primitives
+public import Ring
+import Trail
+import Trust
+
+public final class AuditDesk: TimerHandler {
+  /// Nil: no audit is kept.
+  private let trail: TrailWriter?
+  private let loop: EventLoop
+  private let report: (TierEvent) -> Void
+  private var seen = TrailFacts()
+  private var hasIdentity = false
+  private var hasEnded = false
+
+  private enum Tag: Int { case retry, checkpoint, age }
+
+  /// Between signed checkpoints. Reason: the contract (DESIGN.md §8).
+  private static let checkpointInterval: Duration = .seconds(600)
+  /// Between tries to write while writing fails. Reason: the same.
+  private static let retryInterval: Duration = .seconds(1)
+  /// Between looks for files that are too old.
+  private static let ageInterval: Duration = .seconds(3600)
+
+  init(_ trail: TrailWriter?, loop: EventLoop, report: @escaping (TierEvent) -> Void) {
+    self.trail = trail
+    self.loop = loop
+    self.report = report
+    trail?.listen(loop.waker)
+  }
+
+  /// Where the publisher records; nil: no audit is kept.
+  var publisher: AuditLane? { trail?.publisher }
+
+  /// Puts a record into the log, after everything that this loop recorded before.
+  public func record(_ record: AuditRecord) {
+    trail?.control.hand(AuditBatch(record, at: loop.wallClock))
+  }
+
+  // MARK: life
+
+  func start(node: String, program: String, instance: String) {
+    guard let trail else { return }
+    var start = AuditRecord(.start, reason: "instance \(instance)")
+    start.node = node
+    start.program = program
+    trail.begin(start, now: loop.wallClock)
+    schedule(.retry, AuditDesk.retryInterval)
+    schedule(.checkpoint, AuditDesk.checkpointInterval)
+    schedule(.age, .seconds(10))
+  }
+
+  /// The last words of this process: call when nobody records any more, before the worker is stopped.
+  public func stop(reason: String) {
+    guard let trail, !hasEnded else { return }
+    hasEnded = true
+    record(AuditRecord(.stop, reason: reason))
+    trail.checkpoint(reason: "stop", now: loop.wallClock)
+  }
+
+  /// Checkpoints are signed with our SVID's key from now on.
+  func adopt(_ credentials: Credentials) {
+    guard let trail else { return }
+    trail.adopt(TrailSigner(certificates: credentials.svid.chain, key: credentials.svid.key))
+    if !hasIdentity { trail.checkpoint(reason: "start", now: loop.wallClock) }
+    hasIdentity = true
+  }
+
+  private func schedule(_ tag: Tag, _ time: Duration) {
+    _ = loop.schedule(at: loop.now + time, self, tag: tag.rawValue)
+  }
+
+  public func timerFired(_ id: TimerID, tag: Int) {
+    guard let trail, !hasEnded, let tag = Tag(rawValue: tag) else { return }
+    switch tag {
+    case .retry:
+      pickUp()
+      // Also when all is well: a round that the worker had no room for is asked for again.
+      trail.retry()
+      schedule(tag, AuditDesk.retryInterval)
+    case .checkpoint:
+      trail.checkpoint(now: loop.wallClock)
+      schedule(tag, AuditDesk.checkpointInterval)
+    case .age:
+      trail.removeOldFiles(now: loop.wallClock)
+      schedule(tag, AuditDesk.ageInterval)
+    }
+  }
+
+  // MARK: what became of it
+
+  /// Call when the loop was woken: tells the journal what changed.
+  func pickUp() {
+    guard let trail else { return }
+    let facts = trail.facts
+    tellOfFailure(facts)
+    if let torn = facts.torn, torn != seen.torn {
+      report(
+        TierEvent(
+          .warning, "the audit log had a torn end, which was moved away",
+          [.init("path", trail.settings.path), .init("torn", torn)]))
+    }
+    if let checkpoint = facts.checkpoint, checkpoint != seen.checkpoint {
+      report(
+        TierEvent(
+          .notice, "audit checkpoint",
+          [
+            .init("head", checkpoint.description), .init("seq", String(checkpoint.seq)),
+            .init("signed", facts.isSigned ? "yes" : "no"), .init("path", trail.settings.path),
+          ]))
+    }
+    if facts.removedFiles != seen.removedFiles, !facts.removedFiles.isEmpty {
+      report(
+        TierEvent(
+          .notice, "old audit files were removed",
+          [.init("files", facts.removedFiles.joined(separator: " "))]))
+    }
+    seen = facts
+  }
+
+  private func tellOfFailure(_ facts: TrailFacts) {
+    guard facts.failure != seen.failure else { return }
+    guard let failure = facts.failure else {
+      return report(
+        TierEvent(.notice, "the audit log is written again", [.init("lost", String(facts.lost))]))
+    }
+    let consequence =
+      isStopping ? "nothing is delivered until it can be" : "records are lost, and counted"
+    report(
+      TierEvent(.error, "the audit log cannot be written: \(consequence)", [.init("reason", "\(failure)")]))
+  }
+
+  /// What cannot be recorded is not delivered.
+  private var isStopping: Bool { trail?.settings.onFailure == .stop }
+
+  var status: AuditStatus {
+    guard let trail else { return AuditStatus(state: .off) }
+    let facts = trail.facts
+    return AuditStatus(
+      state: facts.failure == nil ? .writing : .failing, head: facts.checkpoint?.description,
+      error: facts.failure?.description)
+  }
+
+  /// Why the relay is not ready; nil when the log is no reason.
+  var obstacle: String? {
+    guard let trail, isStopping else { return nil }
+    let facts = trail.facts
+    if let failure = facts.failure { return "the audit log cannot be written: \(failure)" }
+    return facts.isOpen ? nil : "the audit log is not open yet"
+  }
+
+  func fill(_ facts: inout RelayFacts) {
+    guard let known = trail?.facts else { return }
+    facts.auditOK = known.failure == nil
+    facts.audit = RelayFacts.Audit(
+      records: known.records, bytes: known.bytes, lost: known.lost, failures: known.failures)
+  }
+}
+
+extension TierEvent {
+  /// The same event, which also belongs in the audit log.
+  func recording(_ record: AuditRecord) -> TierEvent {
+    var event = self
+    event.record = record
+    return event
+  }
+}

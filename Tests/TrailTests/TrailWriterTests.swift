@@ -1,0 +1,260 @@
+// Goal: what was handed over is written once, in an order that can be read, and told to its lane; a crash, a full
+// disk, a file that is taken away or grows lead to a log that verifies or says what it lost. Method: the writer with
+// an inline worker on real files, in folders of a small file system where one may be mounted; the verifier judges.
+
+import Audit
+import Digest
+import Glibc
+import Primitives
+import Synchronization
+import TestCertificates
+import Testing
+
+@testable import Trail
+
+struct TrailWriterTests {
+  private let signer = TestAuthority("example.org").issue("spiffe://example.org/relay")
+
+  private func hand(_ lane: AuditLane, _ event: AuditRecord.Event, bytes: Int = 0) {
+    lane.hand(AuditBatch(AuditRecord(event, reason: String(repeating: "x", count: bytes)), at: noon))
+  }
+
+  @Test func recordsOfAllLanesAreChainedAndCommitted() {
+    let folder = TemporaryFolder()
+    let trail = writer(folder)
+    // Before the start nothing is written, and nothing is lost.
+    hand(trail.serving[1], .deliver)
+    hand(trail.publisher, .publish)
+    hand(trail.control, .policy)
+    #expect(trail.serving[1].committed == 0)
+    trail.begin(AuditRecord(.start), now: noon)
+    #expect(events(of: [folder.bytes()]) == ["start", "policy", "publish", "deliver"])
+    #expect(trail.serving[1].committed == 1 && trail.publisher.committed == 1)
+    hand(trail.serving[0], .ack)
+    trail.adopt(TrailSigner(certificates: signer.chain, key: signer.key))
+    trail.checkpoint(now: noon)
+    let facts = trail.facts
+    #expect(facts.records == 6 && facts.isSigned && facts.checkpoint == facts.head)
+    #expect(facts.bytes == UInt64(folder.bytes().count))
+    #expect(
+      events(of: [folder.bytes()], heads: [facts.head.description])
+        == ["start", "policy", "publish", "deliver", "ack", "checkpoint"])
+    #expect(folder.mode("audit.jsonl") == 0o640 && folder.mode("audit.jsonl.lock") == 0o600)
+  }
+
+  @Test func theNextProcessGoesOn() {
+    let folder = TemporaryFolder()
+    for _ in 0..<3 {
+      let trail = writer(folder, sync: true)
+      trail.begin(AuditRecord(.start), now: noon)
+      hand(trail.control, .stop)
+      trail.release()
+    }
+    #expect(events(of: [folder.bytes()]) == ["start", "stop", "start", "stop", "start", "stop"])
+  }
+
+  @Test func aSecondRelayIsRefused() throws {
+    let folder = TemporaryFolder()
+    let trail = writer(folder)
+    trail.begin(AuditRecord(.start), now: noon)
+    var other = TrailFile(TrailSettings(path: folder.log))
+    #expect(throws: TrailError.locked(path: folder.log)) { try other.takeLock() }
+    let second = writer(folder)
+    second.begin(AuditRecord(.start), now: noon)
+    #expect(second.facts.failure == .locked(path: folder.log))
+    trail.release()
+    second.retry()
+    #expect(second.facts.failure == nil)
+    #expect(events(of: [folder.bytes()]) == ["start", "start", "checkpoint"])
+    second.release()
+  }
+
+  @Test func filesAreRotatedAndTheChainGoesOn() {
+    let folder = TemporaryFolder()
+    let trail = writer(folder, maxBytes: 2000)
+    trail.begin(AuditRecord(.start), now: noon)
+    for _ in 0..<30 { hand(trail.serving[0], .ack, bytes: 100) }
+    let names = folder.names.filter { $0 != "audit.jsonl.lock" }
+    #expect(names.count > 3 && names[1] == "audit.jsonl.000000000001")
+    let files = (names[1...] + names[..<1]).map { folder.bytes($0) }
+    #expect(files.dropLast().allSatisfy { $0.count >= 2000 && $0.count < 2600 })
+    let all = events(of: files)
+    #expect(all.count { $0 == "ack" } == 30 && all.count { $0 == "checkpoint" } == names.count - 1)
+    // Every later file stands for itself.
+    for index in files.indices { _ = events(of: Array(files[index...])) }
+    trail.release()
+    // A start finds its place even between a rename and the first line of the new file.
+    unsafe unlink(folder.log)
+    let next = writer(folder, maxBytes: 2000)
+    next.begin(AuditRecord(.start), now: noon)
+    #expect(events(of: files.dropLast() + [folder.bytes()]).suffix(2) == ["checkpoint", "start"])
+    next.release()
+  }
+
+  @Test func filesThatAreTooOldAreRemoved() {
+    let folder = TemporaryFolder()
+    let trail = writer(folder, maxBytes: 1000)
+    trail.begin(AuditRecord(.start), now: noon)
+    for _ in 0..<10 { hand(trail.serving[0], .ack, bytes: 200) }
+    folder.write([1], to: "audit.jsonl.bak")
+    folder.write([1], to: "audit.jsonl.torn-000000000007")
+    let closed = folder.names.filter { $0.hasPrefix("audit.jsonl.0") || $0.contains("torn") }
+    #expect(closed.count > 2)
+    let now = Int64(time(nil))
+    trail.removeOldFiles(now: Timestamp(seconds: now))
+    #expect(trail.facts.removedFiles == [])
+    trail.removeOldFiles(now: Timestamp(seconds: now + 31 * 86_400))
+    #expect(trail.facts.removedFiles == closed)
+    #expect(folder.names == ["audit.jsonl", "audit.jsonl.bak", "audit.jsonl.lock"])
+    _ = events(of: [folder.bytes()])
+    trail.release()
+  }
+
+  /// A crash may leave any part of the newest batch.
+  @Test func aTornEndIsMovedAwayAndNamed() {
+    let sound = TemporaryFolder()
+    let first = writer(sound)
+    first.begin(AuditRecord(.start), now: noon)
+    hand(first.serving[0], .deliver)
+    hand(first.serving[0], .ack)
+    first.release()
+    let bytes = sound.bytes()
+    let ends = bytes.indices.filter { bytes[$0] == UInt8(ascii: "\n") }.map { $0 + 1 }
+    for cut in 1..<bytes.count {
+      let folder = TemporaryFolder()
+      folder.write(Array(bytes[..<cut]))
+      let trail = writer(folder)
+      trail.begin(AuditRecord(.start), now: noon)
+      let whole = ends.last { $0 <= cut } ?? 0
+      let after = events(of: [folder.bytes()])
+      #expect(after.count == ends.count { $0 <= cut } + 1)
+      let torn = folder.names.filter { $0.contains(".torn-") }
+      #expect(torn.count == (whole == cut ? 0 : 1))
+      #expect(trail.facts.torn == torn.first)
+      if let name = torn.first {
+        #expect(folder.bytes(name) == Array(bytes[whole..<cut]))
+        #expect(name == "audit.jsonl.torn-00000000000\(ends.count { $0 <= cut } + 1)")
+        #expect(String(decoding: folder.bytes(), as: UTF8.self).contains(#""torn":"\#(name)"#))
+      }
+      trail.release()
+    }
+  }
+
+  @Test func aFileOfSomethingElseIsMovedAwayWhole() {
+    let folder = TemporaryFolder()
+    folder.write(Array("this is no audit log\nat all\n".utf8))
+    let trail = writer(folder)
+    trail.begin(AuditRecord(.start), now: noon)
+    #expect(events(of: [folder.bytes()]) == ["start"])
+    #expect(folder.bytes("audit.jsonl.torn-000000000001") == Array("this is no audit log\nat all\n".utf8))
+    trail.release()
+  }
+
+  @Test(.enabled(if: TemporaryFolder.mayMount, "may not mount"))
+  func aFullDiskHoldsEverythingUntilThereIsRoom() {
+    let folder = TemporaryFolder(bytes: 64 << 10)
+    let trail = writer(folder)
+    trail.begin(AuditRecord(.start), now: noon)
+    folder.write([UInt8](repeating: 1, count: 52 << 10), to: "filler")
+    var handed = 0
+    while trail.facts.failure == nil, handed < 1000 {
+      hand(trail.serving[0], .deliver, bytes: 100)
+      handed += 1
+    }
+    #expect(trail.facts.failure == .full(path: folder.log))
+    #expect(trail.serving[0].committed == UInt64(handed - 1))
+    // What is there is whole lines, all the time.
+    #expect(events(of: [folder.bytes()]).count == handed)
+    for _ in 0..<5 { hand(trail.serving[0], .ack) }
+    trail.retry()
+    #expect(trail.serving[0].committed == UInt64(handed - 1))
+    unsafe unlink(folder.path + "/filler")
+    trail.retry()
+    #expect(trail.facts.failure == nil && trail.facts.lost == 0)
+    #expect(trail.serving[0].committed == UInt64(handed + 5))
+    #expect(events(of: [folder.bytes()]).count == 1 + handed + 5 + 1)
+    trail.release()
+  }
+
+  @Test(.enabled(if: TemporaryFolder.mayMount, "may not mount"))
+  func goingOnCountsTheLossAndSaysIt() {
+    let folder = TemporaryFolder(bytes: 64 << 10)
+    let trail = writer(folder, onFailure: .goOn)
+    trail.begin(AuditRecord(.start), now: noon)
+    folder.write([UInt8](repeating: 1, count: 52 << 10), to: "filler")
+    var handed = 0
+    while trail.facts.failure == nil, handed < 1000 {
+      hand(trail.serving[0], .deliver, bytes: 100)
+      handed += 1
+    }
+    for _ in 0..<5 { hand(trail.serving[0], .ack) }
+    // Nobody waits.
+    #expect(trail.serving[0].committed == UInt64(handed + 5))
+    #expect(trail.facts.lost == 6)
+    unsafe unlink(folder.path + "/filler")
+    trail.retry()
+    hand(trail.serving[0], .ack)
+    #expect(trail.facts.failure == nil)
+    var verifier = AuditVerifier()
+    _ = verifier.begin(file: "f")
+    #expect(verifier.receive(folder.bytes()) == nil && verifier.finish() == nil)
+    #expect(verifier.summary.lost == 6)
+    trail.release()
+  }
+
+  @Test func aLogThatCannotBeOpenedIsTriedAgain() {
+    let folder = TemporaryFolder()
+    let settings = TrailSettings(path: folder.path + "/a/b/audit.jsonl")
+    let trail = TrailWriter(
+      settings, storage: TrailFile(settings), loops: 1, laneBytes: 1 << 20, worker: InlineWorker())
+    trail.begin(AuditRecord(.start), now: noon)
+    hand(trail.serving[0], .deliver)
+    #expect(trail.facts.failure != nil && !trail.facts.isOpen && trail.serving[0].committed == 0)
+    unsafe mkdir(folder.path + "/a", 0o700)
+    trail.retry()
+    #expect(trail.facts.failure == nil && trail.serving[0].committed == 1)
+    trail.release()
+    unsafe unlink(folder.path + "/a/b/audit.jsonl")
+    unsafe unlink(folder.path + "/a/b/audit.jsonl.lock")
+    unsafe rmdir(folder.path + "/a/b")
+    unsafe rmdir(folder.path + "/a")
+  }
+
+  @Test func aFileThatIsTakenAwayIsMissed() {
+    let folder = TemporaryFolder()
+    let trail = writer(folder)
+    trail.begin(AuditRecord(.start), now: noon)
+    let before = folder.bytes()
+    unsafe unlink(folder.log)
+    hand(trail.serving[0], .ack)
+    #expect(trail.serving[0].committed == 1)
+    // Nothing hides that lines are gone, and with them the chain is whole.
+    var verifier = AuditVerifier()
+    _ = verifier.begin(file: "f")
+    #expect(verifier.receive(folder.bytes())?.kind == .beginsInside(seq: 2))
+    #expect(events(of: [before, folder.bytes()]) == ["start", "checkpoint", "ack"])
+    // Another file in its place is not written to.
+    folder.write(Array("x".utf8), to: "other")
+    unsafe rename(folder.path + "/other", folder.log)
+    hand(trail.serving[0], .ack)
+    #expect(trail.facts.failure == .replaced(path: folder.log))
+    #expect(folder.bytes() == Array("x".utf8))
+    trail.release()
+  }
+
+  @Test func whatDoesNotFitIsCountedAndSaid() {
+    let folder = TemporaryFolder()
+    let trail = writer(folder, laneBytes: 1000)
+    // Not begun: everything waits.
+    for _ in 0..<40 { hand(trail.serving[0], .ack, bytes: 100) }
+    trail.begin(AuditRecord(.start), now: noon)
+    #expect(trail.serving[0].committed == 40)
+    let lost = trail.facts.lost
+    #expect(lost > 0 && trail.facts.records == 41 - lost)
+    var verifier = AuditVerifier()
+    _ = verifier.begin(file: "f")
+    #expect(verifier.receive(folder.bytes()) == nil && verifier.finish() == nil)
+    #expect(verifier.summary.lost == lost)
+    trail.release()
+  }
+}
