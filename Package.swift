@@ -113,7 +113,7 @@ let package = Package(
         "GRPC", "HTTP2", "Primitives", "Protos", "Ring", "SPIFFE", "TLS", "Transport", "Trust",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
-    room("Store", ["Primitives", "Snapshots", .product(name: "GRDB", package: "GRDB.swift")]),
+    room("Store", ["Gates", "Primitives", "Snapshots", .product(name: "GRDB", package: "GRDB.swift")]),
     room("Trail", ["Audit", "Digest", "Primitives"]),
     room(
       "AdminServer",
@@ -186,7 +186,8 @@ let package = Package(
     tests("GRPC", ["GRPC", "HTTP2", "Primitives"]),
     tests("SPIFFE", ["Primitives", "SPIFFE"]),
     tests("Trust", ["Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"], excluding: ["Vectors"]),
-    tests("Store", ["Primitives", "Snapshots", "Store", .product(name: "GRDB", package: "GRDB.swift")]),
+    tests(
+      "Store", ["Gates", "Primitives", "Snapshots", "Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests(
       "Identity",
       [
@@ -228,7 +229,8 @@ let package = Package(
     support(
       "Simulator",
       [
-        "Audit", "Downstream", "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring",
+        "Admin", "Audit", "Downstream", "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos",
+        "Ring",
         "SPIFFE",
         "Snapshots", "TLS", "TestCertificates", "Tier", "Trail", "Transport", "Trust", "XDS",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),

@@ -17,8 +17,8 @@ public enum AdminRequest: Sendable, Equatable {
   /// Whether `identity` may see one resource, and which rule says so. `name` is NAMESPACE/NAME.
   case explain(identity: String, type: String, name: String)
   case history
-  /// What changed for `identity` between two kept snapshots.
-  case diff(identity: String, from: String, to: String)
+  /// What would change for `identity`.
+  case diff(DiffQuestion)
   /// Something that changes the relay: POST on the Unix socket only.
   case command(AdminCommand)
 
@@ -29,6 +29,24 @@ public enum AdminRequest: Sendable, Equatable {
     case .healthz, .readyz, .metrics: true
     case .status, .dump, .explain, .history, .diff, .command: false
     }
+  }
+}
+
+/// From what an identity is served now, or a kept version, to the newest snapshot, or a kept version.
+public struct DiffQuestion: Sendable, Equatable {
+  public var identity: String
+  /// Nil: what it is served now.
+  public var from: String?
+  /// Nil: the newest.
+  public var to: String?
+  /// A policy file's text to judge the second by; nil: the policy in force.
+  public var policy: [UInt8]?
+
+  public init(identity: String, from: String? = nil, to: String? = nil, policy: [UInt8]? = nil) {
+    self.identity = identity
+    self.from = from
+    self.to = to
+    self.policy = policy
   }
 }
 
@@ -82,16 +100,20 @@ extension AdminRequest {
   private static let reads = [
     "/healthz", "/readyz", "/metrics", "/status", "/dump", "/explain", "/history", "/diff",
   ]
+  /// `/diff` takes a policy, too.
+  private static let both = "/diff"
   private static let writes = ["/rollback", "/pin", "/unpin", "/freeze", "/thaw", "/release", "/adopt"]
   static let paths = reads + writes
 
   /// Reads an HTTP method and request target (`/dump?as=…`). Unknown parameters are ignored.
-  public init(method: String, target: String) throws(AdminRequestError) {
+  public init(method: String, target: String, body: [UInt8] = []) throws(AdminRequestError) {
     guard let parsed = RequestTarget(target) else { throw .malformedTarget(target) }
     let path = parsed.path
     guard AdminRequest.paths.contains(path) else { throw .noSuchPath(path) }
     let allowed = AdminRequest.reads.contains(path) ? "GET" : "POST"
-    guard method == allowed else { throw .wrongMethod(method, path: path, allowed: allowed) }
+    guard method == allowed || (path == AdminRequest.both && method == "POST") else {
+      throw .wrongMethod(method, path: path, allowed: allowed)
+    }
     switch path {
     case "/healthz": self = .healthz
     case "/readyz": self = .readyz
@@ -105,12 +127,25 @@ extension AdminRequest {
         name: try parsed.required("name"))
     case "/diff":
       self = .diff(
-        identity: try parsed.required("as"), from: try parsed.required("from"), to: try parsed.required("to"))
+        DiffQuestion(
+          identity: try parsed.required("as"), from: parsed["from"], to: parsed["to"],
+          policy: method == "POST" ? body : nil))
     default: self = .command(try AdminCommand(parsed))
     }
   }
 
-  public var method: String { if case .command = self { "POST" } else { "GET" } }
+  public var method: String {
+    switch self {
+    case .command: "POST"
+    case .diff(let question): question.policy == nil ? "GET" : "POST"
+    default: "GET"
+    }
+  }
+
+  /// What follows the head of the request.
+  public var body: [UInt8] {
+    if case .diff(let question) = self { question.policy ?? [] } else { [] }
+  }
 
   /// The request target that reads back as this request.
   public var target: String {
@@ -124,8 +159,10 @@ extension AdminRequest {
       RequestTarget(path: "/dump", query: [("as", identity), ("type", type)]).text
     case .explain(let identity, let type, let name):
       RequestTarget(path: "/explain", query: [("as", identity), ("type", type), ("name", name)]).text
-    case .diff(let identity, let from, let to):
-      RequestTarget(path: "/diff", query: [("as", identity), ("from", from), ("to", to)]).text
+    case .diff(let question):
+      RequestTarget(
+        path: "/diff", query: [("as", question.identity), ("from", question.from), ("to", question.to)]
+      ).text
     case .command(let command): command.requestTarget.text
     }
   }

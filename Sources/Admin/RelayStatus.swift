@@ -322,13 +322,31 @@ public struct GateStatus: Sendable, Equatable, Decodable {
   public var version: String?
   public var since: Timestamp
   public var reason: String
+  /// Objects that would be set or removed if it opened now.
+  public var heldBack: HeldBack
 
-  public init(kind: Kind, cluster: String?, version: String?, since: Timestamp, reason: String) {
+  public struct HeldBack: Sendable, Equatable, Decodable {
+    public var added: Int
+    public var changed: Int
+    public var removed: Int
+
+    public init(added: Int = 0, changed: Int = 0, removed: Int = 0) {
+      self.added = added
+      self.changed = changed
+      self.removed = removed
+    }
+  }
+
+  public init(
+    kind: Kind, cluster: String?, version: String?, since: Timestamp, reason: String,
+    heldBack: HeldBack = HeldBack()
+  ) {
     self.kind = kind
     self.cluster = cluster
     self.version = version
     self.since = since
     self.reason = reason
+    self.heldBack = heldBack
   }
 }
 

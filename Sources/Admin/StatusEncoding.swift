@@ -199,6 +199,13 @@ extension GateStatus {
       writer.field("version", version)
       writer.field("since", since)
       writer.field("reason", reason)
+      writer.field(
+        "heldBack",
+        object: { writer in
+          writer.field("added", heldBack.added)
+          writer.field("changed", heldBack.changed)
+          writer.field("removed", heldBack.removed)
+        })
     }
   }
 }

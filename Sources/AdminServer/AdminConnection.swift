@@ -29,7 +29,7 @@ final class AdminConnection: ChannelInboundHandler {
 
   private enum State {
     case awaitingHead
-    case receivingBody(HTTPRequestHead, bytes: Int)
+    case receivingBody(HTTPRequestHead, ByteBuffer)
     /// `question` tells this question's reply from a late one.
     case awaitingReply(HTTPRequestHead, question: Int, deadline: Scheduled<Void>)
     /// A final answer was written; whatever else arrives is dropped.
@@ -49,16 +49,16 @@ final class AdminConnection: ChannelInboundHandler {
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch (unwrapInboundIn(data), state) {
     case (.head(let head), .awaitingHead):
-      state = .receivingBody(head, bytes: 0)
-    case (.body(let part), .receivingBody(let head, let bytes)):
-      let total = bytes + part.readableBytes
-      if total > AdminInterface.bodyBytesMax {
+      state = .receivingBody(head, ByteBuffer())
+    case (.body(var part), .receivingBody(let head, var body)):
+      if body.readableBytes + part.readableBytes > AdminInterface.bodyBytesMax {
         refuse(context, head)
       } else {
-        state = .receivingBody(head, bytes: total)
+        body.writeBuffer(&part)
+        state = .receivingBody(head, body)
       }
-    case (.end, .receivingBody(let head, _)):
-      received(context, head)
+    case (.end, .receivingBody(let head, let body)):
+      received(context, head, Array(body.readableBytesView))
     case (_, .closing), (_, .awaitingHead), (_, .receivingBody), (_, .awaitingReply):
       break
     }
@@ -70,10 +70,10 @@ final class AdminConnection: ChannelInboundHandler {
     write(context, head, reply, thenClose: true)
   }
 
-  private func received(_ context: ChannelHandlerContext, _ head: HTTPRequestHead) {
+  private func received(_ context: ChannelHandlerContext, _ head: HTTPRequestHead, _ body: [UInt8]) {
     let request: AdminRequest
     do throws(AdminRequestError) {
-      request = try AdminRequest(method: head.method.rawValue, target: head.uri)
+      request = try AdminRequest(method: head.method.rawValue, target: head.uri, body: body)
     } catch {
       return write(context, head, .error(error), thenClose: !head.isKeepAlive)
     }

@@ -6,12 +6,8 @@ import Documents
 enum NotBuilt {
   /// Keys, by the path that leads to them.
   private static let keys: [String: [String]] = [
-    "": ["history"],
-    "sources": ["git", "etcd"],
+    "sources": ["git", "etcd"]
   ]
-
-  /// The one value of `brake.removes` that this version can honour: it turns the brake off.
-  static let brakeOff = "100%"
 
   /// Reports every key of this mapping that is not built yet.
   static func refuseKeys(of reader: MappingReader) {

@@ -32,6 +32,7 @@ public struct RelayConfiguration: Sendable {
   /// Nil: no audit is written.
   public let audit: AuditSettings?
   public let publish: PublishSettings
+  public let brake: BrakeSettings
   public let history: HistorySettings
   /// 0: one per core.
   public let loops: Int
@@ -64,7 +65,6 @@ public struct RelayConfiguration: Sendable {
     let sources = SourceSettings.readAll(reader)
     let listen = ListenSettings.readAll(reader)
     let policyPath = reader.path("policy", required: true)
-    BrakeSettings.check(reader)
     let node = reader.name("node", ofAtMost: 253)
     let origin = reader.name("origin", ofAtMost: 253)
     let push = PushSettings.readAll(reader)
@@ -74,6 +74,7 @@ public struct RelayConfiguration: Sendable {
     let admin = AdminSettings.readAll(reader)
     let audit = reader.mapping("audit", AuditSettings.read)
     let publish = reader.mapping("publish", PublishSettings.read)
+    let brake = reader.mapping("brake", BrakeSettings.read)
     let history = reader.mapping("history", HistorySettings.read)
     let loops = reader.integer("loops", in: 0...1024)
     let limits = reader.mapping("limits", LimitSettings.read)
@@ -83,7 +84,7 @@ public struct RelayConfiguration: Sendable {
       listen: listen, push: push, tlsMinimum: tls ?? .tls13, policyPath: policyPath, state: state,
       staleAfter: staleAfter,
       admin: admin, audit: audit, publish: publish ?? PublishSettings(),
-      history: history ?? HistorySettings(),
+      brake: brake ?? BrakeSettings(), history: history ?? HistorySettings(),
       loops: loops?.value ?? 0, limits: limits ?? Limits())
   }
 
@@ -96,6 +97,7 @@ public struct RelayConfiguration: Sendable {
       ("listen", listen != running.listen), ("tls", tlsMinimum != running.tlsMinimum),
       ("loops", loops != running.loops), ("limits", limits != running.limits),
       ("audit", audit != running.audit),
+      ("history", history != running.history),
     ].filter(\.1).map(\.0)
   }
 

@@ -180,17 +180,41 @@ public struct StaleSettings: Sendable, Equatable {
   }
 }
 
-/// The brake on mass removals. This version can only be told to do without.
-enum BrakeSettings {
-  static func check(_ reader: MappingReader) {
-    let isOff = reader.mapping("brake") { brake in
-      _ = brake.integer("atLeast", in: 0...1_000_000)
-      _ = brake.integer("most", in: 0...1_000_000_000)
-      _ = brake.duration("window", in: .seconds(1) ... .seconds(86_400))
-      return brake.string("removes")?.value == NotBuilt.brakeOff
+/// The brake on mass removals.
+public struct BrakeSettings: Sendable, Equatable {
+  /// Percent of a type's resources, 0 to 100; 100 turns the brake off.
+  public var removes: Int
+  public var atLeast: Int
+  public var most: Int
+  public var window: Duration
+
+  init(removes: Int = 20, atLeast: Int = 10, most: Int = 500, window: Duration = .seconds(600)) {
+    self.removes = removes
+    self.atLeast = atLeast
+    self.most = most
+    self.window = window
+  }
+
+  static func read(_ reader: MappingReader) -> BrakeSettings? {
+    var brake = BrakeSettings()
+    brake.removes = percent(reader) ?? brake.removes
+    brake.atLeast = reader.integer("atLeast", in: 1...1_000_000)?.value ?? brake.atLeast
+    brake.most = reader.integer("most", in: 1...1_000_000_000)?.value ?? brake.most
+    brake.window = reader.duration("window", in: .seconds(1) ... .seconds(86_400))?.value ?? brake.window
+    return brake
+  }
+
+  private static func percent(_ reader: MappingReader) -> Int? {
+    guard let text = reader.string("removes") else { return nil }
+    guard text.value.hasSuffix("%"), let number = Int(text.value.dropLast()), (0...100).contains(number),
+      text.value.utf8.first.map({ (48...57).contains($0) }) == true
+    else {
+      reader.problems.report(
+        text.position,
+        "brake.removes is \(Problem.quote(text.value)), which is no percentage from 0% to 100%",
+        howToFix: "write it like 20%; 100% turns the brake off")
+      return nil
     }
-    guard isOff == false, let position = reader.node("brake")?.position else { return }
-    reader.problems.report(
-      position, "the brake is not built into this version yet", howToFix: "remove it, or write removes: 100%")
+    return number
   }
 }

@@ -32,8 +32,8 @@ public struct AdminClient: Sendable {
     let connection = try AdminStream(to: address, patience: patience)
     let text =
       "\(request.method) \(request.target) HTTP/1.1\r\nHost: meshrelay\r\nConnection: close\r\n"
-      + (request.method == "POST" ? "Content-Length: 0\r\n\r\n" : "\r\n")
-    try connection.send(Array(text.utf8))
+      + (request.method == "POST" ? "Content-Length: \(request.body.count)\r\n\r\n" : "\r\n")
+    try connection.send(Array(text.utf8) + request.body)
     return try readAnswer(from: connection)
   }
 

@@ -94,11 +94,12 @@ private func rejections(_ sources: [SourceStatus]) -> [String] {
 }
 
 private func gates(_ gates: [GateStatus], _ now: Timestamp) -> TextTable {
-  var table = TextTable(header: ["GATE", "CLUSTER", "VERSION", "SINCE", "REASON"])
+  var table = TextTable(header: ["GATE", "CLUSTER", "VERSION", "SINCE", "HOLDS BACK", "REASON"])
   for gate in gates {
     table.add(
       gate.kind.rawValue, gate.cluster ?? "(all)", gate.version.map { String($0.prefix(12)) } ?? "-",
-      age(of: gate.since, now), gate.reason)
+      age(of: gate.since, now),
+      "+\(gate.heldBack.added) ~\(gate.heldBack.changed) -\(gate.heldBack.removed)", gate.reason)
   }
   return table
 }

@@ -97,7 +97,8 @@ public final class ServeLoop: ListenerOwner {
   public func connectionVerified(_ connection: Connection) {
     strangers.remove(connection)
     if case .loopback(let grant, let host) = kind {
-      enter(connection, .local(trust.credentials?.svid.id ?? host), grant)
+      let place = generation?.grant(ofCluster: grant.cluster) ?? grant
+      enter(connection, .local(trust.credentials?.svid.id ?? host), place)
       return
     }
     metrics.add(to: .handshakes(.ok))
@@ -228,7 +229,7 @@ public final class ServeLoop: ListenerOwner {
       generation = published
     }
     if adoptTrustDomains(previous) { mustJudge = true }
-    if previous?.rules.hash != generation?.rules.hash { judgeGrants() }
+    if let generation, previous.map({ !generation.hasPlaces(of: $0) }) ?? true { judgeGrants(generation) }
     // Before anything new is served: who has lost its right gets nothing more.
     if mustJudge { judgeTrust() }
     scribe?.release()
@@ -270,10 +271,13 @@ public final class ServeLoop: ListenerOwner {
     }
   }
 
-  /// Rules changed: every client is placed anew; who lost its place is ended without a hold.
-  private func judgeGrants() {
-    guard let generation, case .mutualTLS = kind else { return }
+  /// Rules or gates changed: every client is placed anew; who lost its place is ended without a hold.
+  private func judgeGrants(_ generation: Generation) {
     for client in clients.values where !client.isEnded {
+      if case .loopback = kind {
+        client.grant = generation.grant(ofCluster: client.grant.cluster) ?? client.grant
+        continue
+      }
       switch generation.decision(for: client.peer.id) {
       case .granted(let grant): client.grant = grant
       case .refused(let reason):

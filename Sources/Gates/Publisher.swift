@@ -1,15 +1,19 @@
-// The publisher's state: views of all policy classes, kept up from changes alone.
+// The publisher's state: the views of all policy classes, and which view each cluster may have.
 //
-// A change of the snapshot costs O(changed resources × classes that may see them); new rules cost one
-// pass over the snapshot. Collections that come out equal are one collection, whatever led to them, so
-// classes that see the same share its memory. Runs on the publisher's worker; pure.
+// A change of the snapshot costs O(changed resources × classes that may see them), and for clusters behind a gate
+// what the gate asks. Runs on the publisher's worker; pure: time is a parameter. What operators decide is in
+// GateCommands.swift, what the brake decides in Braking.swift.
 
 public import Policy
+public import Primitives
 public import Snapshots
 
-/// What became of one type in one class: what a `publish` record of the audit tells.
+/// What became of one type in one view: what a `publish` record of the audit tells.
 public struct ViewChange: Sendable, Equatable {
+  /// Index of the view in the new generation.
   public let classIndex: Int
+  /// For whom: indices in the generation's rules, ascending. Clusters behind a gate are not with their class.
+  public let clusters: [Int]
   public let type: TypeName
   /// The collection's version in this view.
   public let version: Version
@@ -19,153 +23,284 @@ public struct ViewChange: Sendable, Equatable {
   public let removed: [String]
 }
 
+/// What the brake did.
+public enum GateEvent: Sendable, Equatable {
+  case held(cluster: String, version: Version, reason: String)
+  /// What the sources say now is no longer too much.
+  case letGo(cluster: String)
+}
+
 /// A new generation and what is new in it.
 public struct Publication: Sendable {
   public let generation: Generation
-  /// By class, then type. Only views that changed.
+  /// By class, then type. Only views that changed for somebody; one entry for each view that its clusters had.
   public let changes: [ViewChange]
+  public let events: [GateEvent]
 }
 
 /// Makes generations.
 public struct Publisher: Sendable {
+  /// The last that was published.
   public private(set) var current: Generation
-  private var index: ClassIndex
-  /// What each class sees, by class index.
-  private var visible: [[TypeName: Collection]]
+  public internal(set) var gates = GateBook()
+  public private(set) var brake: Brake
+  /// What the next generation is made of.
+  private(set) var rules: PolicyRules
+  var newest = Snapshot.nothing
+  var views: ClassViews
+  var kept = KeptViews()
+  var ledger: RemovalLedger
+  /// By class index: why names are gone that an operator let pass.
+  var causes: [RemovalCauses]
+  /// By cluster: the first removal that counts for it. Earlier ones were judged already.
+  var marks: [String: UInt64] = [:]
+  var events: [GateEvent] = []
+  private var gateNumber: UInt64 = 0
 
-  public init(rules: PolicyRules) {
-    index = ClassIndex(rules)
-    visible = Array(repeating: [:], count: rules.classes.count)
+  public init(rules: PolicyRules, brake: Brake) {
+    self.rules = rules
+    self.brake = brake
+    views = ClassViews(rules)
+    causes = rules.classes.map { _ in RemovalCauses() }
+    ledger = RemovalLedger(classes: rules.classes.count)
     current = Generation(
       number: 0, rules: rules, snapshot: .nothing,
       views: rules.classes.map { _ in View(number: 0, collections: [:], snapshot: .nothing) })
   }
 
+  // MARK: what comes from sources, policy and configuration
+
   /// Publishes a change of the snapshot. `snapshot` is what it led to.
-  public mutating func apply(_ change: Merge.Change, snapshot: Snapshot) -> Publication {
-    var changes: [ViewChange] = []
-    for type in change.types { apply(type, &changes) }
-    return publish(current.rules, snapshot, changes)
+  public mutating func apply(
+    _ change: Merge.Change, snapshot: Snapshot, now: Timestamp
+  ) -> Publication {
+    let (previous, before) = (newest, views.visible)
+    newest = snapshot
+    erase(change.revoked)
+    let steps = change.types.flatMap { views.apply($0, rules) }
+    noteReleases(steps)
+    noteReturns(change, since: previous)
+    ledger.trim(now: now, window: brake.window, rules, &views.index)
+    let first = ledger.next
+    let losers = noteRemovals(change, since: previous, now: now)
+    letGo()
+    if !losers.isEmpty {
+      hold(losers, at: previous, before, removalsFrom: first, erasing: change.revoked, now: now)
+    }
+    ledger.trim(now: now, window: brake.window, rules, &views.index)
+    return publish(steps)
   }
 
   /// Publishes other rules over the same snapshot.
-  public mutating func replace(rules: PolicyRules) -> Publication {
-    let before = visible
-    let old = current.rules
-    index = ClassIndex(rules)
-    visible = Publisher.visible(current.snapshot, rules, &index, sharing: before)
-    var changes: [ViewChange] = []
-    for policy in rules.classes {
-      // What the clusters of this class saw before; none, if its first cluster is new.
+  public mutating func replace(rules next: PolicyRules) -> Publication {
+    let old = rules
+    rules = next
+    views.replace(rules, newest)
+    ledger.recount(rules, &views.index)
+    causes = rules.classes.map { policy in
+      // What its first cluster was told; nothing, if that is new.
       let name = rules.clusters[policy.clusters[0]].name
-      let previous = old.clusters.first { $0.name == name }.map { before[$0.classIndex] } ?? [:]
-      changes += Publisher.changes(policy.index, from: previous, to: visible[policy.index])
+      return old.cluster(named: name).map { causes[$0.classIndex] } ?? RemovalCauses()
     }
-    return publish(rules, current.snapshot, changes)
+    kept.forgetCuts()
+    gates.held = gates.held.filter { rules.cluster(named: $0.key) != nil }
+    letGo()
+    return publish(nil)
   }
 
-  private mutating func publish(
-    _ rules: PolicyRules, _ snapshot: Snapshot, _ changes: [ViewChange]
-  ) -> Publication {
-    let number = current.number + 1
-    current = Generation(
-      number: number, rules: rules, snapshot: snapshot,
-      views: visible.map { View(number: number, collections: $0, snapshot: snapshot) })
-    let sorted = changes.sorted { ($0.classIndex, $0.type) < ($1.classIndex, $1.type) }
-    return Publication(generation: current, changes: sorted)
+  /// Publishes with another brake: what it does not hold goes.
+  public mutating func replace(brake next: Brake) -> Publication {
+    brake = next
+    letGo()
+    return publish(nil)
   }
 
-  /// The edits of one class.
-  private struct Edits {
-    var upserts: [Resource] = []
-    var removals: [String] = []
+  /// Continues with gates that outlived a restart. Before anything is served.
+  public mutating func restore(gates restored: GateBook) {
+    precondition(newest.collections.isEmpty, "gates are restored before anything is served")
+    var book = restored
+    book.update { $0.number = takeNumber() }
+    gates = book
   }
 
-  private mutating func apply(_ change: Merge.TypeChange, _ changes: inout [ViewChange]) {
-    var edits: [Int: Edits] = [:]
-    for resource in change.upserts {
-      let facts = ResourceFacts(resource)
-      for candidate in index.candidates(type: change.type, namespace: resource.namespace) {
-        if current.rules.isVisible(facts, class: candidate) {
-          edits[candidate, default: Edits()].upserts.append(resource)
-        } else if visible[candidate][change.type]?.contains(resource.wireName) == true {
-          edits[candidate, default: Edits()].removals.append(resource.wireName)
+  /// Takes out of what gates keep what no source may supply any more.
+  public mutating func restrictKept(to admits: (Resource) -> Bool) -> Bool {
+    var isChanged = false
+    gates.update { gate in
+      var names: [TypeName: Set<String>] = [:]
+      for (type, collection) in gate.base.collections {
+        let gone = collection.resources.filter { !admits($0) }.map(\.wireName)
+        if !gone.isEmpty { names[type] = Set(gone) }
+      }
+      guard !names.isEmpty else { return }
+      gate.base = gate.base.erasing(names, because: .policy)
+      isChanged = true
+    }
+    if isChanged { kept.forgetCuts() }
+    return isChanged
+  }
+
+  mutating func takeNumber() -> UInt64 {
+    gateNumber += 1
+    return gateNumber
+  }
+
+  // MARK: what is known beside the views
+
+  /// What a source may no longer let us have leaves everything that is kept, at once.
+  private mutating func erase(_ revoked: [Merge.Revocation]) {
+    guard !revoked.isEmpty, !gates.isEmpty else { return }
+    var done: [UInt64: (base: Snapshot, names: [TypeName: Set<String>])] = [:]
+    gates.update { gate in
+      if done[gate.number] == nil {
+        let names = gate.base.collections.names(of: revoked)
+        done[gate.number] = (names.isEmpty ? gate.base : gate.base.erasing(names, because: .policy), names)
+      }
+      if let found = done[gate.number] { gate.base = found.base }
+      for revocation in revoked { gate.passed[revocation.type]?.subtract(revocation.names) }
+    }
+    for (number, found) in done where !found.names.isEmpty {
+      for candidate in kept.erase(found.names, gate: number) {
+        // Who leaves the gate at once loses them by policy all the same.
+        for (type, names) in found.names {
+          causes[candidate].record(.policy, type: type, names: Array(names))
         }
       }
     }
-    for name in change.removals {
-      for candidate in index.candidates(type: change.type, namespace: Publisher.namespace(ofWireName: name))
-      where visible[candidate][change.type]?.contains(name) == true {
-        edits[candidate, default: Edits()].removals.append(name)
-      }
-    }
-    var shared: [Version: Collection] = [:]
-    for (candidate, edits) in edits.sorted(by: { $0.key < $1.key }) {
-      let before = visible[candidate][change.type] ?? .empty
-      let after = Publisher.shared(
-        before.applying(upserts: edits.upserts, removals: edits.removals), &shared)
-      visible[candidate][change.type] = after
-      changes += Publisher.changes(candidate, type: change.type, from: before, to: after)
+  }
+
+  /// What was released above passes below us, too, for those who are not there to hear it now.
+  private mutating func noteReleases(_ steps: [ClassViews.Step]) {
+    for step in steps {
+      let released = Collection.difference(from: step.before, to: step.after).removed
+        .filter { newest.removalCauses[step.type, $0] == .released }
+      if !released.isEmpty { causes[step.classIndex].record(.released, type: step.type, names: released) }
     }
   }
 
-  /// What every class sees of a snapshot: one pass over it. Collections that were there before, or that
-  /// two classes have alike, are shared.
-  private static func visible(
-    _ snapshot: Snapshot, _ rules: PolicyRules, _ index: inout ClassIndex,
-    sharing before: [[TypeName: Collection]]
-  ) -> [[TypeName: Collection]] {
-    var result: [[TypeName: Collection]] = Array(repeating: [:], count: rules.classes.count)
-    for (type, collection) in snapshot.collections {
-      var shared: [Version: Collection] = [collection.version: collection]
-      for view in before {
-        if let old = view[type] { shared[old.version] = old }
-      }
-      var seen: [[Resource]] = Array(repeating: [], count: rules.classes.count)
-      for resource in collection.resources {
-        let facts = ResourceFacts(resource)
-        for candidate in index.candidates(type: type, namespace: resource.namespace)
-        where rules.isVisible(facts, class: candidate) {
-          seen[candidate].append(resource)
+  private mutating func noteReturns(_ change: Merge.Change, since previous: Snapshot) {
+    let bases = gates.bases
+    for type in change.types {
+      if !gates.isEmpty {
+        kept.apply(type, bases, rules)
+        for name in type.removals where newest.collections[type.type]?.contains(name) != true {
+          if let last = previous.collections[type.type]?[name] { kept.noteGone(last) }
         }
       }
-      for (candidate, resources) in seen.enumerated() where !resources.isEmpty {
-        result[candidate][type] = Publisher.shared(Collection(resources), &shared)
+      guard !type.upserts.isEmpty else { continue }
+      for resource in type.upserts {
+        ledger.returned(resource.wireName, type: type.type, rules, &views.index)
+      }
+      for index in causes.indices where !causes[index].isEmpty {
+        causes[index].forget(type: type.type, names: type.upserts.map(\.wireName))
       }
     }
-    return result
   }
 
-  private static func shared(_ collection: Collection, _ known: inout [Version: Collection]) -> Collection {
-    if let same = known[collection.version] { return same }
-    known[collection.version] = collection
-    return collection
-  }
-
-  private static func changes(
-    _ classIndex: Int, from old: [TypeName: Collection], to new: [TypeName: Collection]
-  ) -> [ViewChange] {
-    Set(old.keys).union(new.keys).sorted().flatMap { type in
-      changes(classIndex, type: type, from: old[type] ?? .empty, to: new[type] ?? .empty)
+  /// Notes what sources removed in this step. Returns the classes that lost some of it.
+  private mutating func noteRemovals(
+    _ change: Merge.Change, since previous: Snapshot, now: Timestamp
+  ) -> Set<Int> {
+    guard !brake.isOff, change.types.contains(where: { !$0.removals.isEmpty }) else { return [] }
+    var losers: Set<Int> = []
+    // What came and went within this step.
+    var passing: [TypeName: [String: Resource]] = [:]
+    for type in change.types {
+      for name in type.removals where isGoneBySource(name, type.type) {
+        let resource = passing[type.type]?[name] ?? previous.collections[type.type]?[name]
+        guard let resource else { continue }
+        losers.formUnion(ledger.removed(resource, at: now, rules, &views.index))
+      }
+      for resource in type.upserts { passing[type.type, default: [:]][resource.wireName] = resource }
     }
+    return losers
   }
 
-  private static func changes(
-    _ classIndex: Int, type: TypeName, from old: Collection, to new: Collection
-  ) -> [ViewChange] {
-    let difference = Collection.difference(from: old, to: new)
-    guard !difference.isEmpty else { return [] }
-    let names = difference.changed.map(\.wireName)
-    return [
-      ViewChange(
-        classIndex: classIndex, type: type, version: new.version,
-        added: names.filter { !old.contains($0) }, changed: names.filter { old.contains($0) },
-        removed: difference.removed)
-    ]
+  func isGoneBySource(_ name: String, _ type: TypeName) -> Bool {
+    newest.collections[type]?.contains(name) != true && newest.removalCauses[type, name] == nil
   }
 
-  private static func namespace(ofWireName name: String) -> String {
-    guard let slash = name.utf8.firstIndex(of: UInt8(ascii: "/")) else { return "" }
-    return String(name[..<slash])
+  // MARK: publishing
+
+  /// `steps`: what changed in the views of the classes, when that is all that changed.
+  mutating func publish(_ steps: [ClassViews.Step]?) -> Publication {
+    let old = current
+    let number = old.number + 1
+    var all = rules.classes.map { policy in
+      View(
+        number: number, collections: views[policy.index], snapshot: newest, causes: causes[policy.index])
+    }
+    let places = gates.isEmpty ? nil : place(&all, number)
+    if gates.isEmpty { kept = KeptViews() }
+    current = Generation(number: number, rules: rules, snapshot: newest, views: all, places: places)
+    defer { events = [] }
+    return Publication(
+      generation: current, changes: ViewChanges(from: old, to: current).all(steps), events: events)
+  }
+
+  /// Adds the views of clusters behind gates. Returns each cluster's place; nil when none is behind one.
+  private mutating func place(_ all: inout [View], _ number: UInt64) -> [Int]? {
+    var placeOf: [KeptViews.Key: Int] = [:]
+    var bases: [UInt64: Snapshot] = [:]
+    let gated = rules.clusters.map { gates.gate(for: $0.name) }
+    for (cluster, gate) in zip(rules.clusters, gated) {
+      guard let gate else { continue }
+      cut(gate, class: cluster.classIndex)
+      let key = KeptViews.Key(classIndex: cluster.classIndex, gate: gate.number)
+      if gate.isCurrent { kept.noteLosses(key, from: current.collections(ofCluster: cluster.name)) }
+    }
+    let places = zip(rules.clusters, gated).map { cluster, gate -> Int in
+      guard let gate else { return cluster.classIndex }
+      let key = KeptViews.Key(classIndex: cluster.classIndex, gate: gate.number)
+      if let known = placeOf[key] { return known }
+      placeOf[key] = all.count
+      let base = bases[gate.number] ?? gate.served(beside: newest)
+      bases[gate.number] = base
+      all.append(
+        View(number: number, collections: kept[key] ?? [:], snapshot: base, causes: kept.causes(key)))
+      return all.count - 1
+    }
+    kept.keepOnly(Set(placeOf.keys))
+    return placeOf.isEmpty ? nil : places
+  }
+
+  /// What a class sees of what a gate keeps.
+  @discardableResult
+  mutating func cut(_ gate: Gate, class candidate: Int) -> [TypeName: Collection] {
+    let key = KeptViews.Key(classIndex: candidate, gate: gate.number)
+    if let known = kept[key] { return known }
+    let (newest, last) = (newest.collections, kept.lastForms)
+    let cut = views.cut(gate.base.collections, class: candidate, rules) { old in
+      newest[old.type]?[old.wireName] ?? last[old.type]?[old.wireName] ?? old
+    }
+    kept.set(key, cut)
+    if gate.isCurrent { kept.noteLosses(key, from: views[candidate]) }
+    return cut
+  }
+}
+
+extension GateBook {
+  /// What gates keep, by their numbers.
+  fileprivate var bases: [UInt64: Snapshot] {
+    Dictionary(gates.map { ($0.gate.number, $0.gate.base) }) { first, _ in first }
+  }
+}
+
+extension PolicyRules {
+  /// Clusters are sorted by name.
+  func cluster(named name: String) -> ClusterRules? {
+    var (low, high) = (0, clusters.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if clusters[middle].name < name { low = middle + 1 } else { high = middle }
+    }
+    return low < clusters.count && clusters[low].name == name ? clusters[low] : nil
+  }
+}
+
+extension Generation {
+  /// What a cluster is served; nothing when the rules have none of this name.
+  func collections(ofCluster name: String) -> [TypeName: Collection] {
+    rules.cluster(named: name).map { views[place(ofCluster: $0.index)].collections } ?? [:]
   }
 }

@@ -109,6 +109,9 @@ public struct MCPSink {
     return topics.indices.filter { !topics[$0].isUnsupported }.map { firstRequest($0) }
   }
 
+  /// Takes what the next stream answers first, however empty it is: an operator's word.
+  public mutating func adoptNextStream() { following.adoptNextStream() }
+
   /// Holds what an earlier process held, before the first stream.
   public mutating func hold(_ held: [TypeName: Collection]) { following.begin(held: held) }
 

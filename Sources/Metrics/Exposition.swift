@@ -109,7 +109,7 @@ public struct Exposition {
     if let audit = facts.audit { writer.sample(Double(audit.lost)) }
     writer.family("audit_failures_total", .counter, "Times that writing the audit log failed.")
     if let audit = facts.audit { writer.sample(Double(audit.failures)) }
-    writer.family("held_views", .gauge, "Views that the brake holds back.")
+    writer.family("held_views", .gauge, "Clusters whose view the brake holds back.")
     writer.sample(Double(facts.heldViews))
     writer.family("pinned_clusters", .gauge, "Clusters pinned to a kept version.")
     writer.sample(Double(facts.pinnedClusters))

@@ -41,6 +41,7 @@ public final class DirectoryOrigin {
   private let watchTrouble: String?
 
   private var state: DirectoryState
+  private var adoptsEmpty = false
   private var debounce: Debounce
   private var unsettled: Set<FileKey> = []
   private var isLooking = false
@@ -81,6 +82,12 @@ public final class DirectoryOrigin {
     if let watch { loop.watch(descriptor: watch.descriptor, self) }
     firstLook = loop.now
     armInterval()
+    look()
+  }
+
+  /// Takes an empty folder for the truth: an operator's word.
+  public func adoptEmpty() {
+    adoptsEmpty = true
     look()
   }
 
@@ -128,6 +135,9 @@ public final class DirectoryOrigin {
       isOutdated = true
       return
     }
+    var state = state
+    state.acceptsEmpty = adoptsEmpty
+    adoptsEmpty = false
     let isBlindNow = isBlind || watch == nil || lastReport?.watchTrouble != nil
     let scan = DirectoryScan(
       path: settings.path, state: state, limits: settings.limits, fileBytesMax: settings.fileBytesMax,

@@ -54,6 +54,9 @@ public struct DirectoryState: Sendable {
     var owners: Set<String>
   }
 
+  /// An operator said that the folder is meant to be empty. Good for one look.
+  public var acceptsEmpty = false
+
   /// `previous`: what this source had delivered before a restart. It is used where a file is bad now, keeps
   /// creation times, and makes a directory that comes up empty a fault instead of a deletion. `rewrite`: what
   /// becomes of each body before it is hashed.
@@ -83,7 +86,8 @@ public struct DirectoryState: Sendable {
   public mutating func update(
     _ listing: FolderListing, contents: [String: FileContent], now: Timestamp
   ) -> DirectoryReport {
-    if listing.files.isEmpty, listing.unreadableFolders.isEmpty, !inUse.isEmpty {
+    defer { acceptsEmpty = false }
+    if listing.files.isEmpty, listing.unreadableFolders.isEmpty, !inUse.isEmpty, !acceptsEmpty {
       return report(fault: .empty(path: folder, held: inUse.count))
     }
     let newcomers = takeOver(listing, contents: contents, now: now)

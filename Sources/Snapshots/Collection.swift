@@ -93,6 +93,15 @@ public struct Collection: Sendable {
 
   public func contains(_ name: String) -> Bool { self[name] != nil }
 
+  /// Whether some wire name begins so. Costs a search, not a pass.
+  public func hasName(beginning prefix: String) -> Bool {
+    // Such names follow each other: the first is in the chunk where the prefix itself would be, or begins the next.
+    let first = chunkIndex(of: prefix) ?? 0
+    return storage.chunks[first...].prefix(2).contains { chunk in
+      chunk.resources.contains { $0.wireName.utf8.starts(with: prefix.utf8) }
+    }
+  }
+
   /// Calls `body` for every resource in order of wire names.
   public func forEach(_ body: (Resource) -> Void) {
     for chunk in storage.chunks { chunk.resources.forEach(body) }

@@ -16,6 +16,8 @@ public struct Following: Sendable {
     var held = Collection.empty
     var isAnswered = false
     var isAnsweredOnStream = false
+    /// An operator wants the next answer, however empty it is.
+    var isAdopting = false
   }
 
   /// What a response does to what is held.
@@ -38,6 +40,7 @@ public struct Following: Sendable {
   private var topics: [Topic]
   private var firstAnswerAt: Instant?
   private var isComplete = false
+  private var adoptsNextStream = false
 
   /// Nothing is held yet. Each type once.
   public init(source: String, types: [TypeName]) {
@@ -51,8 +54,13 @@ public struct Following: Sendable {
     for index in topics.indices {
       topics[index].held = held[topics[index].type] ?? .empty
       topics[index].isAnsweredOnStream = false
+      topics[index].isAdopting = adoptsNextStream
     }
+    adoptsNextStream = false
   }
+
+  /// Takes what the next stream answers first, however empty it is: an operator's word.
+  public mutating func adoptNextStream() { adoptsNextStream = true }
 
   /// The last good sets.
   public var held: [TypeName: Collection] {
@@ -84,7 +92,7 @@ public struct Following: Sendable {
   /// Whether an upstream that cannot say why answers with nothing, at the beginning of a stream or for
   /// all it had.
   public func isSuspicious(_ change: Change, _ index: Int) -> Bool {
-    guard change.leavesNothing else { return false }
+    guard change.leavesNothing, !topics[index].isAdopting else { return false }
     let others = topics.indices.contains { $0 != index && !topics[$0].held.isEmpty }
     return !topics[index].isAnsweredOnStream || !others
   }
@@ -98,6 +106,7 @@ public struct Following: Sendable {
     let isFirst = !topics[index].isAnswered
     topics[index].isAnswered = true
     topics[index].isAnsweredOnStream = true
+    topics[index].isAdopting = false
     if firstAnswerAt == nil { firstAnswerAt = now }
     return isFirst
   }

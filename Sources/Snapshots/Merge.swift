@@ -57,11 +57,37 @@ public struct Merge: Sendable {
     public var conflicts: [Conflict] = []
     /// Objects the source may not supply.
     public var setAside: [Rejection] = []
+    /// What a source may no longer let us have.
+    public var revoked: [Revocation] = []
 
     /// No change.
     public init() {}
 
     public var isEmpty: Bool { types.isEmpty && !readinessChanged }
+  }
+
+  /// The end of our own right to objects of one source: nothing that was kept of them may be shown again.
+  public struct Revocation: Sendable, Equatable {
+    public let source: String
+    public let type: TypeName
+    /// Wire names.
+    public let names: Set<String>
+    /// Namespaces in which the source is left with nothing of the type. What it removed there earlier for
+    /// other reasons has most likely lost its grant, too, and nobody would tell.
+    public let namespaces: Set<String>
+
+    /// Whether a kept object is meant; what the source still sends is not asked about.
+    public func covers(_ resource: Resource) -> Bool {
+      resource.source == source && resource.type == type
+        && (names.contains(resource.wireName) || namespaces.contains(resource.namespace))
+    }
+
+    public init(source: String, type: TypeName, names: Set<String>, namespaces: Set<String>) {
+      self.source = source
+      self.type = type
+      self.names = names
+      self.namespaces = namespaces
+    }
   }
 
   /// The change of one type in the snapshot.
@@ -214,9 +240,9 @@ public struct Merge: Sendable {
 
   private func isConfigured(_ source: String) -> Bool { sources.contains { $0.spec.name == source } }
 
-  /// Whether the source of a restored object may supply it; where that source is gone, whether any may:
+  /// Whether the source of a kept or restored object may supply it; where that source is gone, whether any may:
   /// a source under a new name must not begin with nothing.
-  private func maySupply(_ resource: Resource) -> Bool {
+  public func maySupply(_ resource: Resource) -> Bool {
     let named = sources.filter { $0.spec.name == resource.source }
     return (named.isEmpty ? sources : named).contains {
       $0.spec.supplies(resource.type) && $0.spec.admits(resource)
@@ -248,7 +274,16 @@ public struct Merge: Sendable {
     }
     let gone = removals.filter { latest[$0] == nil && held.contains($0) }
     sources[index].answered.insert(type)
-    sources[index].collections[type] = held.applying(upserts: changed, removals: gone)
+    let kept = held.applying(upserts: changed, removals: gone)
+    sources[index].collections[type] = kept
+    if cause == .policy, !gone.isEmpty {
+      let namespaces = Set(gone.map(WireName.namespace(of:))).filter {
+        !$0.isEmpty && !kept.hasName(beginning: $0 + "/")
+      }
+      change.revoked.append(
+        Revocation(
+          source: sources[index].spec.name, type: type, names: Set(gone), namespaces: namespaces))
+    }
 
     var winners: [Resource] = []
     var losses: [String] = []

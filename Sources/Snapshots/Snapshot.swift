@@ -82,13 +82,19 @@ public struct View: Sendable {
   public let number: UInt64
   /// What the class may see, by type. A type of the snapshot that is not here is empty for it.
   public let collections: [TypeName: Collection]
-  /// What it was cut from.
+  /// What it was cut from: the newest snapshot, or an older one where a gate keeps that.
   public let snapshot: Snapshot
+  /// Why names are gone that this class once saw, where that is known here alone: what an operator let pass.
+  private let causes: RemovalCauses
 
-  public init(number: UInt64, collections: [TypeName: Collection], snapshot: Snapshot) {
+  public init(
+    number: UInt64, collections: [TypeName: Collection], snapshot: Snapshot,
+    causes: RemovalCauses = RemovalCauses()
+  ) {
     self.number = number
     self.collections = collections
     self.snapshot = snapshot
+    self.causes = causes
   }
 
   /// Before anything is known: every type is pending.
@@ -120,13 +126,15 @@ public struct View: Sendable {
   /// snapshot still has it, or else its source, the cause that brakes look at.
   public func removalCause(of name: String, type: TypeName) -> RemovalCause {
     if snapshot.collections[type]?.contains(name) == true { return .policy }
-    return snapshot.removalCauses[type, name] ?? .source
+    return causes[type, name] ?? snapshot.removalCauses[type, name] ?? .source
   }
 
   /// The same for a client that only claims to hold it: the true cause would tell whether a hidden object
   /// of that name exists, and its very version proves that the client was once allowed to know.
   public func removalCause(of name: String, type: TypeName, claimedVersion: String) -> RemovalCause {
-    snapshot.collections[type]?[name]?.version.description == claimedVersion ? .policy : .source
+    if snapshot.collections[type]?[name]?.version.description == claimedVersion { return .policy }
+    // Our own causes tell nothing new: the class saw each of these names once.
+    return causes[type, name] == .released ? .released : .source
   }
 }
 
@@ -170,6 +178,8 @@ public struct RemovalCauses: Sendable {
   public static let countMax = 65_536
 
   public init() {}
+
+  public var isEmpty: Bool { count == 0 }
 
   public subscript(type: TypeName, name: String) -> RemovalCause? { causes[type]?[name] }
 

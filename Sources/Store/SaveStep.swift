@@ -54,13 +54,18 @@ struct SaveStep: Sendable {
   let forgotten: [TypeName]
   /// Nil when the sources are what the file says.
   let sources: [SourceMark]?
+  /// What may no longer be kept of the past.
+  let revoked: [Merge.Revocation]
   let savedAt: Timestamp
   let resources: Int
   /// What the file holds afterwards.
   let result: WrittenState
   private let isHeadNew: Bool
 
-  init(from old: WrittenState, to snapshot: Snapshot, sources marks: [SourceMark], savedAt: Timestamp) {
+  init(
+    from old: WrittenState, to snapshot: Snapshot, sources marks: [SourceMark],
+    revoked: [Merge.Revocation] = [], savedAt: Timestamp
+  ) {
     var types: [TypeEdits] = []
     for (type, collection) in snapshot.collections.sorted(by: { $0.key < $1.key }) {
       let before = old.collections[type]
@@ -84,6 +89,7 @@ struct SaveStep: Sendable {
       number: number, version: version, position: snapshot.position, isComplete: snapshot.isComplete)
     self.types = types
     self.forgotten = forgotten
+    self.revoked = revoked
     self.savedAt = savedAt
     self.sources = result.sources == old.sources ? nil : result.sources
     self.result = result
@@ -91,7 +97,7 @@ struct SaveStep: Sendable {
     isHeadNew = result.head != old.head
   }
 
-  var isEmpty: Bool { types.isEmpty && forgotten.isEmpty && sources == nil && !isHeadNew }
+  var isEmpty: Bool { types.isEmpty && revoked.isEmpty && forgotten.isEmpty && sources == nil && !isHeadNew }
 
   private static func removals(
     _ names: [String], _ type: TypeName, from old: Collection?, _ causes: RemovalCauses

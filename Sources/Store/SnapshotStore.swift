@@ -6,6 +6,7 @@
 // never served. Stands beside Identity and Origins; knows nothing of threads, policy or clients.
 
 internal import GRDB
+public import Gates
 public import Primitives
 public import Snapshots
 internal import Synchronization
@@ -47,18 +48,20 @@ public final class SnapshotStore: Sendable {
 
   /// Makes `snapshot` the last good one, in one transaction that writes what changed since the last save.
   ///
-  /// Bodies removed by policy are erased, from the past too; others stay as long as the past is kept. An
-  /// error leaves the previous snapshot whole. Returns the damaged store that was replaced, if there was one.
+  /// Bodies removed by policy are erased, from the past too; others stay as long as the past is kept. With
+  /// `gates` these are in force from now on, and what they keep is kept. An error leaves the previous snapshot
+  /// and gates whole. Returns the damaged store that was replaced, if there was one.
   @discardableResult
   public func save(
-    _ snapshot: Snapshot, sources: [SourceMark], now: Timestamp
+    _ snapshot: Snapshot, sources: [SourceMark], gates: GateBook? = nil,
+    revoked: [Merge.Revocation] = [], now: Timestamp
   ) throws(StoreError) -> SetAside? {
     do {
-      try write(snapshot, sources: sources, now: now)
+      try write(snapshot, sources: sources, gates: gates, revoked: revoked, now: now)
       settle()
       return nil
     } catch .setAside(let finding) {
-      try write(snapshot, sources: sources, now: now)
+      try write(snapshot, sources: sources, gates: gates, revoked: revoked, now: now)
       settle()
       return finding
     }
@@ -98,7 +101,10 @@ public final class SnapshotStore: Sendable {
   }
 
   /// `save` without the tidying up: what is durable once this returns is what a crash leaves.
-  func write(_ snapshot: Snapshot, sources: [SourceMark], now: Timestamp) throws(StoreError) {
+  func write(
+    _ snapshot: Snapshot, sources: [SourceMark], gates: GateBook? = nil, revoked: [Merge.Revocation] = [],
+    now: Timestamp
+  ) throws(StoreError) {
     try use(now) { state, database in
       let before = try state.written ?? WrittenState(database.read { try StoreReading($0).restored() })
       // An earlier read failed, so what is served may lack types that the file still has.
@@ -107,18 +113,32 @@ public final class SnapshotStore: Sendable {
         throw StoreError.unread(path: self.folder.file)
       }
       state.written = nil
-      let step = SaveStep(from: before, to: snapshot, sources: sources, savedAt: now)
-      if !step.isEmpty {
-        do {
-          try database.write { try StoreWriting($0).save(step, self.limits) }
-        } catch {
-          // Rolled back: the file is what it was.
-          state.written = before
-          throw error
-        }
+      do {
+        state.written = try self.write(
+          snapshot, from: before, sources: sources, gates: gates, revoked: revoked, now: now, database)
+      } catch {
+        // Rolled back: the file is what it was.
+        state.written = before
+        throw error
       }
-      state.written = step.result
       state.wasRead = true
+    }
+  }
+
+  /// What gates keep goes first: it was served before the snapshot.
+  private func write(
+    _ snapshot: Snapshot, from before: WrittenState, sources: [SourceMark], gates: GateBook?,
+    revoked: [Merge.Revocation], now: Timestamp, _ database: DatabaseQueue
+  ) throws -> WrittenState {
+    let plain = SaveStep(from: before, to: snapshot, sources: sources, revoked: revoked, savedAt: now)
+    guard gates != nil || !plain.isEmpty else { return plain.result }
+    return try database.write { database in
+      let writing = StoreWriting(database)
+      var reached = before
+      if let gates { try writing.keep(gates, &reached, savedAt: now) }
+      let step = SaveStep(from: reached, to: snapshot, sources: sources, revoked: revoked, savedAt: now)
+      if !step.isEmpty { try writing.save(step, self.limits) }
+      return step.result
     }
   }
 

@@ -31,6 +31,7 @@ enum StoreDatabase {
         } else {
           try examine(database)
           try database.execute(sql: standings)
+          try database.execute(sql: StoredGates.table)
         }
       }
       return queue
@@ -123,6 +124,7 @@ enum StoreDatabase {
     CREATE TABLE source(
       name TEXT PRIMARY KEY, complete INTEGER NOT NULL, position TEXT) WITHOUT ROWID;
     \(standings)
+    \(StoredGates.table)
     CREATE TABLE departed(
       id INTEGER PRIMARY KEY, type INTEGER NOT NULL REFERENCES type(id), name TEXT NOT NULL,
       seconds INTEGER NOT NULL, nanoseconds INTEGER NOT NULL, UNIQUE(type, name));

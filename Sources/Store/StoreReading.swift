@@ -62,7 +62,7 @@ struct SnapshotRow {
 
 /// Reads within an access or transaction of its caller.
 struct StoreReading {
-  private let database: Database
+  let database: Database
 
   init(_ database: Database) { self.database = database }
 
@@ -87,10 +87,12 @@ struct StoreReading {
     for type in ready where found[type] == nil { found[type] = .empty }
     let entry = try prove(head, found)
     guard !entry.isCut else { throw Damage("the last kept version") }
-    return Restored(
+    var restored = Restored(
       number: head.number, collections: found, position: entry.position, isComplete: head.isComplete,
       version: head.version, savedAt: entry.savedAt, sources: try sources(types),
       departed: try departed(types))
+    restored.gates = try gates(types, head: restored)
+    return restored
   }
 
   /// The kept versions, newest first.
@@ -143,7 +145,7 @@ struct StoreReading {
   }
 
   /// What a version holds, each element proven.
-  private func collections(
+  func collections(
     at number: Int64, _ types: [Int64: TypeName]
   ) throws -> [TypeName: Collection] {
     var resources: [TypeName: [Resource]] = [:]
@@ -177,7 +179,7 @@ struct StoreReading {
   }
 
   /// What a row says against the content it stands for.
-  private func prove(_ row: SnapshotRow, _ content: [TypeName: Collection]) throws -> StoredVersion {
+  func prove(_ row: SnapshotRow, _ content: [TypeName: Collection]) throws -> StoredVersion {
     let entry = try row.entry()
     let snapshot = Snapshot(
       collections: content, pending: [], isComplete: row.isComplete, position: entry.position)
@@ -234,7 +236,7 @@ struct StoreReading {
   // MARK: seals
 
   /// Compares with the seal of this name; there need be none over nothing.
-  private func check(_ name: String, _ seal: Data, isEmpty: Bool) throws {
+  func check(_ name: String, _ seal: Data, isEmpty: Bool) throws {
     let kept = try Data.fetchOne(database, sql: "SELECT value FROM seal WHERE name = ?", arguments: [name])
     guard kept == seal || (kept == nil && isEmpty) else { throw Damage("the seal of \(name)") }
   }

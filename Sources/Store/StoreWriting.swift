@@ -10,11 +10,20 @@ struct StoreWriting {
   /// Objects that are gone and whose creation time is remembered. Reason: about 100 bytes each.
   static let departedMost: Int64 = 65_536
 
-  private let database: Database
+  let database: Database
 
   init(_ database: Database) { self.database = database }
 
   func save(_ step: SaveStep, _ limits: HistoryLimits) throws {
+    guard let head = step.result.head else { return }
+    try write(step)
+    for revocation in step.revoked { try erasePast(revocation) }
+    try forgetDeparted()
+    try trim(to: limits, head.number, now: step.savedAt)
+  }
+
+  /// Writes what differs and nothing else.
+  func write(_ step: SaveStep) throws {
     guard let head = step.result.head else { return }
     for edits in step.types {
       let type = try typeID(edits.type)
@@ -27,8 +36,6 @@ struct StoreWriting {
     try noteReadiness(of: Set(step.result.collections.keys))
     try write(head, step)
     if let sources = step.sources { try write(sources) }
-    try forgetDeparted()
-    try trim(to: limits, head.number, now: step.savedAt)
   }
 
   // MARK: entries
@@ -83,15 +90,44 @@ struct StoreWriting {
       arguments: [type, name])
     try run("DELETE FROM entry WHERE type = ? AND name = ?", [type, name])
     try run("DELETE FROM departed WHERE type = ? AND name = ?", [type, name])
+    for row in rows { try erased(row) }
+  }
+
+  /// Takes what a source may no longer let us have out of the past. What is served was changed before.
+  private func erasePast(_ revocation: Merge.Revocation) throws {
+    let type = try typeID(revocation.type)
+    let past =
+      """
+      SELECT since, until, element, name FROM entry JOIN element ON element.id = entry.element
+      WHERE type = ? AND element.source = ? AND until < \(StoreDatabase.open) AND
+      """
+    var rows: [Row] = []
+    for name in revocation.names.sorted() {
+      rows += try Row.fetchAll(database, sql: past + " name = ?", arguments: [type, revocation.source, name])
+    }
+    for namespace in revocation.namespaces.sorted() {
+      // All names that begin with it and a slash: the next character is a zero.
+      rows += try Row.fetchAll(
+        database, sql: past + " name >= ? AND name < ?",
+        arguments: [type, revocation.source, namespace + "/", namespace + "0"])
+    }
     for row in rows {
-      try collect([try row.decode(Int64.self, atIndex: 2)])
-      let (since, until) = (try row.decode(Int64.self, atIndex: 0), try row.decode(Int64.self, atIndex: 1))
-      let cut = try SnapshotRow.fetchAll(
-        database, "WHERE number >= ? AND number < ? AND cut = 0", [since, until])
-      for var version in cut {
-        version.isCut = true
-        try write(version)
-      }
+      try run(
+        "DELETE FROM entry WHERE type = ? AND name = ? AND until = ?",
+        [type, try row.decode(String.self, atIndex: 3), try row.decode(Int64.self, atIndex: 1)])
+      try erased(row)
+    }
+  }
+
+  /// After an entry was deleted for want of a right to it: its element goes, its versions are marked.
+  private func erased(_ row: Row) throws {
+    try collect([try row.decode(Int64.self, atIndex: 2)])
+    let (since, until) = (try row.decode(Int64.self, atIndex: 0), try row.decode(Int64.self, atIndex: 1))
+    let cut = try SnapshotRow.fetchAll(
+      database, "WHERE number >= ? AND number < ? AND cut = 0", [since, until])
+    for var version in cut {
+      version.isCut = true
+      try write(version)
     }
   }
 
@@ -181,7 +217,7 @@ struct StoreWriting {
     try write(seal: role.rawValue, StoreReading.sealed(files))
   }
 
-  private func write(seal name: String, _ value: Data) throws {
+  func write(seal name: String, _ value: Data) throws {
     try run("INSERT OR REPLACE INTO seal(name, value) VALUES (?, ?)", [name, value])
   }
 
@@ -201,7 +237,9 @@ struct StoreWriting {
     try drop(before: min(young ?? head, head))
     // Half of the past at a time, the older half first, until the file is small enough or nothing is left of it.
     while try usedBytes() > limits.bytes {
-      let left = try Int64.fetchAll(database, sql: "SELECT number FROM snapshot ORDER BY number")
+      let left = try Int64.fetchAll(
+        database,
+        sql: "SELECT number FROM snapshot WHERE number NOT IN (\(StoreWriting.gated)) ORDER BY number")
       guard left.count > 1 else { return }
       try drop(before: left[(left.count + 1) / 2])
     }
@@ -214,17 +252,25 @@ struct StoreWriting {
     return (pages - free) * size
   }
 
+  /// Versions that a gate keeps.
+  private static let gated = "SELECT number FROM gate WHERE number IS NOT NULL"
+
   private func drop(before number: Int64) throws {
-    try run("DELETE FROM snapshot WHERE number < ?", [number])
-    let ended = try Int64.fetchAll(
-      database, sql: "SELECT element FROM entry WHERE until <= ? AND until < \(StoreDatabase.open)",
-      arguments: [number])
-    guard !ended.isEmpty else { return }
-    try run("DELETE FROM entry WHERE until <= ? AND until < \(StoreDatabase.open)", [number])
-    try collect(ended)
+    try run("DELETE FROM snapshot WHERE number < ? AND number NOT IN (\(StoreWriting.gated))", [number])
+    // No version is left that the entry stands in.
+    let ended =
+      """
+      until <= ? AND until < \(StoreDatabase.open) AND NOT EXISTS (
+        SELECT 1 FROM snapshot WHERE snapshot.number >= entry.since AND snapshot.number < entry.until)
+      """
+    let elements = try Int64.fetchAll(
+      database, sql: "SELECT element FROM entry WHERE " + ended, arguments: [number])
+    guard !elements.isEmpty else { return }
+    try run("DELETE FROM entry WHERE " + ended, [number])
+    try collect(elements)
   }
 
-  private func run(_ sql: String, _ arguments: StatementArguments) throws {
+  func run(_ sql: String, _ arguments: StatementArguments) throws {
     try database.cachedStatement(sql: sql).execute(arguments: arguments)
   }
 }

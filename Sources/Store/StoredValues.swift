@@ -1,5 +1,6 @@
 // What goes into the store and what comes out of it, as values.
 
+public import Gates
 public import Primitives
 public import Snapshots
 
@@ -41,6 +42,8 @@ public struct Restored: Sendable {
   public let sources: [SourceMark]
   /// When objects were created that are gone, or were first seen: they keep their time when they return.
   public let departed: [TypeName: [String: Timestamp]]
+  /// Those that were in force, each with what it keeps.
+  public internal(set) var gates = GateBook()
 
   /// Since when an object exists as far as is known, gone or not.
   public func createTime(of name: String, type: TypeName) -> Timestamp? {

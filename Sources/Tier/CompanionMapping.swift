@@ -32,6 +32,8 @@ extension TierPlan {
     federation = configuration.identity.federation.map(BundleEndpoint.init)
     offlineGoal = configuration.identity.offlineGoal
     state = configuration.state
+    // The relay above has a brake, and `released` has to be told to nobody below.
+    brake = .off
     listeners = .loopback(
       granted: .whole(cluster: TierPlan.companionCluster), host: SPIFFEID(configuration.relayID.trustDomain))
   }

@@ -3,11 +3,13 @@
 public import Configuration
 public import Documents
 import Downstream
+import Gates
 import Identity
 import MCP
 import Policy
 import Ring
 import SPIFFE
+import Store
 import TLS
 import Trail
 import Transport
@@ -48,6 +50,8 @@ extension TierPlan {
     limits = configuration.limits
     state = configuration.state
     audit = configuration.audit.map(TrailSettings.init)
+    history = HistoryLimits(versions: configuration.history.versions, age: configuration.history.keep)
+    brake = Brake(configuration.brake)
     staleAfter = configuration.staleAfter.map {
       StaleLimit(after: $0.after, endsReadiness: $0.then == .unready)
     }
@@ -59,6 +63,13 @@ extension TrailSettings {
     self.init(
       path: settings.path, maxBytes: settings.maxBytes, keep: settings.keep,
       onFailure: settings.onFailure == .stop ? .stop : .goOn, sync: settings.sync)
+  }
+}
+
+extension Brake {
+  init(_ settings: BrakeSettings) {
+    self.init(
+      removes: settings.removes, atLeast: settings.atLeast, most: settings.most, window: settings.window)
   }
 }
 

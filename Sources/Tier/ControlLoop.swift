@@ -110,7 +110,7 @@ public final class ControlLoop: TimerHandler {
   let workers: Workers
   let me: PathElement
   let version: String
-  private let report: (TierEvent) -> Void
+  let report: (TierEvent) -> Void
   private let asked: Mailbox<Question>
   /// Never full: there is one job at a time. Apart from `asked`, which others can fill.
   private let outcomes: Mailbox<PublishReport>
@@ -119,7 +119,7 @@ public final class ControlLoop: TimerHandler {
   let desk: PublishingDesk
   /// Where everything on this loop is recorded.
   public let audit: AuditDesk
-  private let persistence: Persistence?
+  let persistence: Persistence?
   /// Why the newest snapshot is not on disk; nil while it is, or nothing is kept.
   var stateError: String?
   private(set) var plan: TierPlan
@@ -129,6 +129,7 @@ public final class ControlLoop: TimerHandler {
   private(set) var rules: PolicyRules
   let identity: IdentityWatch
   let sources: SourceSet
+  let gateDesk = GateDesk()
   private let ownShard = MetricShard()
   private var tickets = TicketRotation()
   /// When each serve loop last answered a beat.
@@ -188,11 +189,14 @@ public final class ControlLoop: TimerHandler {
     configStatus = ConfigStatus(files.configProblems, loadedAt: loop.wallClock)
     policyStatus = PolicyStatus(files.policyProblems, loadedAt: loop.wallClock, hash: rules.hash)
     persistence = plan.state.map {
-      Persistence(folder: $0, worker: workers.store, limits: plan.limits, wake: loop.waker)
+      Persistence(
+        folder: $0, history: plan.history, worker: workers.store, limits: plan.limits, wake: loop.waker)
     }
     let wakes = serving.map(\.wake)
     desk = PublishingDesk(
-      sources: SourceSet.mergeSources(plan), rules: rules,
+      sources: SourceSet.mergeSources(plan), rules: rules, brake: plan.brake,
+      history: plan.state == nil
+        ? KeptVersions(versions: plan.history.versions, age: plan.history.age) : nil,
       truth: SourceSet.truth(plan), me: me, persistence: persistence, audit: audit.publisher,
       publish: { generation in
         crossings.generation.publish(generation)
@@ -278,7 +282,7 @@ public final class ControlLoop: TimerHandler {
     publishNext()
   }
 
-  private func enqueue(_ job: PublishJob) {
+  func enqueue(_ job: PublishJob) {
     if case .rules = job {
       // First, and in place of older ones: a grant that ends must not wait for what sources have said.
       jobs.removeAll { if case .rules = $0 { true } else { false } }
@@ -309,6 +313,7 @@ public final class ControlLoop: TimerHandler {
     isComplete = outcome.isComplete
     pendingTypes = outcome.pendingTypes
     sources.note(outcome)
+    noted(outcome.gates)
     for conflict in outcome.conflicts {
       report(
         TierEvent(
@@ -354,14 +359,17 @@ public final class ControlLoop: TimerHandler {
         report(TierEvent(.error, "the stored state cannot be used", [.init("reason", "\(error)")]))
       }
       sources.begin(plan, restored: mine(restored))
-    case .saved(let replaced):
+    case .saved(let replaced, let tickets):
       if let replaced {
         report(TierEvent(.error, "a stored state was set aside", [.init("reason", "\(replaced)")]))
       }
       if stateError != nil { report(TierEvent(.notice, "the state is being saved again")) }
       stateError = nil
-    case .failed(let error):
+      settled(tickets, unsaved: nil)
+    case .content(let ticket, let found): received(found, ticket: ticket)
+    case .failed(let error, let tickets):
       let text = error.description
+      settled(tickets, unsaved: text)
       if text != stateError {
         report(TierEvent(.error, "the state is not being saved; serving goes on", [.init("reason", text)]))
       }
@@ -374,6 +382,7 @@ public final class ControlLoop: TimerHandler {
   private func mine(_ restored: Restored?) -> Restored? {
     guard let restored else { return nil }
     guard restored.position.path.last?.node == me.node else {
+      persistence?.forgetGates()
       let other = restored.position.path.last?.node ?? "an unknown node"
       report(
         TierEvent(
@@ -454,6 +463,7 @@ public final class ControlLoop: TimerHandler {
     }
     let previous = plan
     let sourcesChanged = previous.sources != next.sources
+    if previous.brake != next.brake { enqueue(.brake(next.brake)) }
     plan = next
     crossings.sourceTrustDomains.publish(next.upstreamTrustDomains)
     for handle in serving { handle.wake() }

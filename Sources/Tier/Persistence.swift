@@ -4,6 +4,7 @@
 // Saving runs on the `store` worker and follows as fast as the disk allows; what was superseded meanwhile is
 // skipped. A disk that fails never stops serving: it is told once and tried again with the next publication.
 
+import Gates
 import Primitives
 import Snapshots
 import Store
@@ -15,14 +16,29 @@ final class Persistence: Sendable {
     /// The answer to `restore`: what was saved last, or why there is nothing.
     case restored(Restored?, StoreError?)
     /// The newest snapshot is on disk; `replaced` is a damaged store that was set aside for it.
-    case saved(replaced: SetAside?)
-    case failed(StoreError)
+    case saved(replaced: SetAside?, tickets: [UInt64])
+    case failed(StoreError, tickets: [UInt64])
+    /// The answer to `read`.
+    case content(ticket: UInt64, Result<KeptContent, StoreError>)
   }
 
   private struct Save: Sendable {
-    let snapshot: Snapshot
-    let sources: [SourceMark]
-    let now: Timestamp
+    var snapshot: Snapshot
+    var sources: [SourceMark]
+    var now: Timestamp
+    /// Nil: those on disk are still in force.
+    var gates: GateBook?
+    /// Not yet taken out of what is on disk.
+    var revoked: [Merge.Revocation] = []
+    /// Commands that are answered once this is written.
+    var tickets: [UInt64] = []
+  }
+
+  /// What the publisher wants saved beside a snapshot.
+  struct Extras: Sendable {
+    var gates: GateBook?
+    var revoked: [Merge.Revocation] = []
+    var ticket: UInt64?
   }
 
   private let store: SnapshotStore
@@ -30,10 +46,18 @@ final class Persistence: Sendable {
   private let newest = Mutex<Save?>(nil)
   /// Files to be kept that the worker has not taken yet.
   private let files = Mutex<[KeptRole: [KeptFile]]>([:])
+  /// What a save that failed, or was not taken, leaves to the next one.
+  private let owed = Mutex(Extras())
   let outcomes: Mailbox<Outcome>
 
-  init(folder: String, worker: any Worker, limits: Limits, wake: @escaping Waker) {
-    store = SnapshotStore(folder: folder)
+  /// Revocations owed to the disk one by one. Reason: a disk that fails for days must not fill the memory; more
+  /// than these become one for each source and type, as large as the names that source had.
+  private static let owedMost = 4096
+
+  init(
+    folder: String, history: HistoryLimits, worker: any Worker, limits: Limits, wake: @escaping Waker
+  ) {
+    store = SnapshotStore(folder: folder, history: history)
     self.worker = worker
     outcomes = Mailbox(capacity: limits.workerMailbox, wake: wake)
   }
@@ -49,15 +73,50 @@ final class Persistence: Sendable {
     }
   }
 
-  /// Saves `snapshot` soon. Callable from any thread; the newest one wins.
-  func save(_ snapshot: Snapshot, sources: [SourceMark], now: Timestamp) {
+  /// Saves `snapshot` soon. Callable from any thread; the newest one wins. False when the worker is too busy:
+  /// then the next publication saves it, and its commands are not answered.
+  func save(_ snapshot: Snapshot, sources: [SourceMark], _ extras: Extras, now: Timestamp) -> Bool {
     let isFirst = newest.withLock { newest in
-      defer { newest = Save(snapshot: snapshot, sources: sources, now: now) }
-      return newest == nil
+      let earlier = newest
+      var next = Save(snapshot: snapshot, sources: sources, now: now)
+      next.gates = extras.gates ?? earlier?.gates
+      next.revoked = (earlier?.revoked ?? []) + extras.revoked
+      next.tickets = (earlier?.tickets ?? []) + (extras.ticket.map { [$0] } ?? [])
+      newest = next
+      return earlier == nil
     }
-    guard isFirst else { return }
-    // A worker that takes no job leaves the snapshot waiting; the next publication asks again.
-    if !worker.submit({ [self] in saveNewest() }) { newest.withLock { $0 = nil } }
+    guard isFirst else { return true }
+    if worker.submit({ [self] in saveNewest() }) { return true }
+    let untaken = newest.withLock { newest in
+      defer { newest = nil }
+      return newest
+    }
+    if let untaken { owe(untaken) }
+    return false
+  }
+
+  /// Gates that another relay left here are none of ours.
+  func forgetGates() { owed.withLock { $0.gates = GateBook() } }
+
+  private func owe(_ save: Save) {
+    owed.withLock { owed in
+      owed.gates = save.gates ?? owed.gates
+      owed.revoked = Persistence.bounded(owed.revoked + save.revoked)
+    }
+  }
+
+  /// More than are remembered one by one are put together.
+  private static func bounded(_ revoked: [Merge.Revocation]) -> [Merge.Revocation] {
+    guard revoked.count > owedMost else { return revoked }
+    var merged: [String: Merge.Revocation] = [:]
+    for one in revoked {
+      let key = "\(one.source) \(one.type)"
+      let names = (merged[key]?.names ?? []).union(one.names)
+      merged[key] = Merge.Revocation(
+        source: one.source, type: one.type, names: names,
+        namespaces: (merged[key]?.namespaces ?? []).union(one.namespaces))
+    }
+    return merged.sorted { $0.key < $1.key }.map(\.value)
   }
 
   /// Keeps files that are good, for a start that finds bad ones. Roles without files stay as they are.
@@ -78,7 +137,7 @@ final class Persistence: Sendable {
       do throws(StoreError) {
         if try store.kept(role, now: now) != texts { try store.keep(texts, as: role, now: now) }
       } catch {
-        outcomes.push(.failed(error))
+        outcomes.push(.failed(error, tickets: []))
       }
     }
   }
@@ -88,12 +147,62 @@ final class Persistence: Sendable {
       defer { newest = nil }
       return newest
     }
-    guard let save = taken else { return }
+    guard var save = taken else { return }
     keepFiles(save.now)
-    do throws(StoreError) {
-      outcomes.push(.saved(replaced: try store.save(save.snapshot, sources: save.sources, now: save.now)))
-    } catch {
-      outcomes.push(.failed(error))
+    let debts = owed.withLock { owed in
+      defer { owed = Extras() }
+      return owed
     }
+    save.gates = save.gates ?? debts.gates
+    save.revoked = debts.revoked + save.revoked
+    do throws(StoreError) {
+      let replaced = try store.save(
+        save.snapshot, sources: save.sources, gates: save.gates, revoked: save.revoked, now: save.now)
+      outcomes.push(.saved(replaced: replaced, tickets: save.tickets))
+    } catch {
+      owe(save)
+      outcomes.push(.failed(error, tickets: save.tickets))
+    }
+  }
+
+  // MARK: the past
+
+  /// Reads a kept version; answered through `outcomes`. False when the worker is too busy.
+  func read(_ prefix: String, ticket: UInt64, now: Timestamp) -> Bool {
+    worker.submit { [self] in
+      do throws(StoreError) {
+        outcomes.push(.content(ticket: ticket, .success(try content(prefix, now: now))))
+      } catch {
+        outcomes.push(.content(ticket: ticket, .failure(error)))
+      }
+    }
+  }
+
+  /// A kept version. On the store's worker only.
+  func content(_ prefix: String, now: Timestamp) throws(StoreError) -> KeptContent {
+    let found = try store.snapshot(version: prefix, now: now)
+    let owed = owed.withLock { $0.revoked }
+    return KeptContent(version: found.entry.version, collections: found.collections).erasing(owed)
+  }
+
+  /// The kept versions, newest first. False when the worker is too busy.
+  func history(
+    now: Timestamp, _ answer: @escaping @Sendable (Result<[KeptVersion], StoreError>) -> Void
+  ) -> Bool {
+    worker.submit { [store] in
+      do throws(StoreError) {
+        answer(.success(try store.history(now: now).map(KeptVersion.init)))
+      } catch {
+        answer(.failure(error))
+      }
+    }
+  }
+}
+
+extension KeptVersion {
+  init(_ stored: StoredVersion) {
+    self.init(
+      version: stored.version, position: stored.position, savedAt: stored.savedAt,
+      resources: stored.resources, isCut: stored.isCut)
   }
 }

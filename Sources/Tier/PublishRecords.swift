@@ -8,20 +8,20 @@ import Primitives
 import Snapshots
 
 extension Publication {
-  /// Records of all views that changed. Classes whose views took the same step share one.
+  /// Records of all views that changed. Views that took the same step share one.
   func records(reason: String, now: Timestamp) -> AuditBatch {
     var batch = AuditBatch()
     var open = changes[...]
     // Sorted by class: equal steps of different classes lie apart, so that they are collected by content.
     var order: [Step] = []
-    var classes: [Step: [Int]] = [:]
+    var clustersOf: [Step: [Int]] = [:]
     while let change = open.popFirst() {
       let step = Step(change)
-      if classes[step] == nil { order.append(step) }
-      classes[step, default: []].append(change.classIndex)
+      if clustersOf[step] == nil { order.append(step) }
+      clustersOf[step, default: []] += change.clusters
     }
     for step in order {
-      let clusters = (classes[step] ?? []).flatMap { generation.rules.classes[$0].clusters }
+      let clusters = clustersOf[step] ?? []
       var record = AuditRecord(
         .publish, type: step.type.description, version: step.version.description,
         sequence: generation.snapshot.position.sequence, reason: reason)

@@ -3,6 +3,7 @@
 // Runs on the `publisher` worker (inline in the simulator), one job at a time. The control loop only
 // hands over updates and rules and hears what came of them.
 
+import Admin
 import Audit
 import Gates
 import Policy
@@ -22,6 +23,7 @@ struct PublishReport: Sendable {
   var isComplete = false
   /// Set when a generation was published.
   var published: PublishedFacts?
+  var gates = GateReport()
 }
 
 /// A published generation in a few words.
@@ -43,6 +45,8 @@ enum PublishJob: Sendable {
   case sources([MergeSource], PublishingDesk.Truth)
   /// What was served before a restart; before any update.
   case restore(Restored)
+  case brake(Brake)
+  case gates(GateOrder)
 }
 
 /// The publisher's state and jobs.
@@ -67,6 +71,10 @@ final class PublishingDesk: Sendable {
     /// `standings` as the newest snapshot shows them.
     var publishedStandings: [String: [TypeName: Position]] = [:]
     var order: [String]
+    /// Nil: versions are kept on disk.
+    var history: KeptVersions?
+    /// What was revoked lately, for content that was read before.
+    var revoked = RecentRevocations()
   }
 
   private let state: Mutex<State>
@@ -78,8 +86,9 @@ final class PublishingDesk: Sendable {
   private let persistence: Persistence?
 
   init(
-    sources: [MergeSource], rules: PolicyRules, truth: Truth, me: PathElement,
-    persistence: Persistence?, audit: AuditLane? = nil, publish: @escaping @Sendable (Generation) -> Void
+    sources: [MergeSource], rules: PolicyRules, brake: Brake, history: KeptVersions?, truth: Truth,
+    me: PathElement, persistence: Persistence?, audit: AuditLane? = nil,
+    publish: @escaping @Sendable (Generation) -> Void
   ) {
     self.me = me
     self.audit = audit
@@ -87,8 +96,8 @@ final class PublishingDesk: Sendable {
     self.publish = publish
     state = Mutex(
       State(
-        merge: Merge(sources: sources), publisher: Publisher(rules: rules), truth: truth,
-        position: Snapshot.nothing.position, order: sources.map(\.name)))
+        merge: Merge(sources: sources), publisher: Publisher(rules: rules, brake: brake), truth: truth,
+        position: Snapshot.nothing.position, order: sources.map(\.name), history: history))
   }
 
   func perform(_ job: PublishJob, now: Timestamp) -> PublishReport {
@@ -97,6 +106,8 @@ final class PublishingDesk: Sendable {
     case .rules(let rules): replace(rules: rules, now: now)
     case .sources(let sources, let truth): replace(sources: sources, truth: truth, now: now)
     case .restore(let restored): restore(restored, now: now)
+    case .brake(let brake): replace(brake: brake, now: now)
+    case .gates(let order): decide(order, now: now)
     }
   }
 
@@ -120,12 +131,80 @@ final class PublishingDesk: Sendable {
   private func replace(rules: PolicyRules, now: Timestamp) -> PublishReport {
     state.withLock { state in
       var report = PublishReport()
-      let generation = announce(state.publisher.replace(rules: rules), because: "policy", now)
-      report.fill(from: state.merge, state.order)
-      report.published = facts(of: generation, Merge.Change())
+      let publication = state.publisher.replace(rules: rules)
+      publish(publication, Merge.Change(), state, &report, because: "policy", now)
+      saveGates(publication, state, now)
       return report
     }
   }
+
+  private func replace(brake: Brake, now: Timestamp) -> PublishReport {
+    state.withLock { state in
+      var report = PublishReport()
+      let publication = state.publisher.replace(brake: brake)
+      publish(publication, Merge.Change(), state, &report, because: "brake", now)
+      saveGates(publication, state, now)
+      return report
+    }
+  }
+
+  /// What the brake let go stays so over a restart.
+  private func saveGates(_ publication: Publication, _ state: State, _ now: Timestamp) {
+    guard !publication.events.isEmpty else { return }
+    save(state, publication.generation.snapshot, .init(gates: state.publisher.gates), now)
+  }
+
+  /// Carries out what an operator decided. An origin publishes it as something newer, so that no tier below
+  /// takes what is put back for something that is behind.
+  private func decide(_ order: GateOrder, now: Timestamp) -> PublishReport {
+    state.withLock { state in
+      var report = PublishReport()
+      do throws(GateRefusal) {
+        let command = try order.resolved(
+          state.history, state.revoked.since(order.askedAt), admits: state.merge.maySupply)
+        report.gates.answer = try carryOut(command, order, &state, &report, now)
+      } catch {
+        report.fill(from: state.merge, state.order)
+        report.gates.answer = .init(order: order, outcome: .failure(error), isBeingSaved: false)
+      }
+      return report
+    }
+  }
+
+  private func carryOut(
+    _ command: GateCommand, _ order: GateOrder, _ state: inout State, _ report: inout PublishReport,
+    _ now: Timestamp
+  ) throws(GateRefusal) -> GateReport.Answer {
+    let position = PublishingDesk.position(state, now: now, me: me, changed: true)
+    var next = state
+    next.position = position
+    let snapshot = next.snapshot(me)
+    let publication: Publication
+    do throws(GateError) {
+      publication = try next.publisher.perform(command, snapshot: snapshot, now: now)
+    } catch {
+      throw .gate(error)
+    }
+    state = next
+    publish(publication, Merge.Change(), state, &report, because: order.command.name, now)
+    let version: Version? =
+      switch command {
+      case .rollBack(let content, _), .pin(_, let content): content.version
+      case .freeze(let cluster): state.publisher.gates.version(of: cluster)
+      case .unpin, .thaw, .release: nil
+      }
+    let isBeingSaved = save(
+      state, snapshot, .init(gates: state.publisher.gates, ticket: order.ticket), now)
+    return GateReport.Answer(order: order, outcome: .success(version), isBeingSaved: isBeingSaved)
+  }
+
+  /// A version in memory.
+  func keptContent(_ prefix: String) -> Result<KeptContent, VersionError> {
+    state.withLock { $0.history?.find(prefix) ?? .failure(.unknown(prefix)) }
+  }
+
+  /// The versions in memory, newest first.
+  var keptVersions: [KeptVersion] { state.withLock { $0.history?.all ?? [] } }
 
   /// Continues with other sources.
   private func replace(sources: [MergeSource], truth: Truth, now: Timestamp) -> PublishReport {
@@ -135,6 +214,8 @@ final class PublishingDesk: Sendable {
       state.order = sources.map(\.name)
       var step = Merge.Change()
       step.append(state.merge.replace(sources: sources))
+      let merge = state.merge
+      _ = state.publisher.restrictKept { merge.maySupply($0) }
       finish(&state, step, &report, now: now)
       return report
     }
@@ -151,10 +232,11 @@ final class PublishingDesk: Sendable {
         state.standings[mark.name] = mark.standings(of: restored.collections.keys)
       }
       state.position = restored.position.resumed(by: me)
-      report.fill(from: state.merge, state.order)
-      let generation = announce(
-        state.publisher.apply(step, snapshot: state.snapshot(me)), because: "restored", now)
-      report.published = facts(of: generation, step)
+      let snapshot = state.snapshot(me)
+      state.publisher.restore(gates: restored.gates.resumed(by: me))
+      publish(
+        state.publisher.apply(step, snapshot: snapshot, now: now), step, state, &report, because: "restored",
+        now)
       return report
     }
   }
@@ -168,33 +250,45 @@ final class PublishingDesk: Sendable {
     report.fill(from: state.merge, state.order)
     let position = PublishingDesk.position(state, now: now, me: me, changed: !step.isEmpty)
     let moved = state.standings != state.publishedStandings
-    guard !step.isEmpty || position != state.position || moved else { return }
+    guard !step.isEmpty || !step.revoked.isEmpty || position != state.position || moved else { return }
     state.position = position
     state.publishedStandings = state.standings
-    let generation = announce(
-      state.publisher.apply(step, snapshot: state.snapshot(me)), because: "source", now)
-    report.published = facts(of: generation, step)
-    save(state, generation.snapshot, now)
+    let snapshot = state.snapshot(me)
+    let publication = state.publisher.apply(step, snapshot: snapshot, now: now)
+    publish(publication, step, state, &report, because: "source", now)
+    state.history?.erase(step.revoked)
+    state.history?.note(snapshot, step, now: now)
+    state.revoked.append(step.revoked)
+    let gates = publication.events.isEmpty ? nil : state.publisher.gates
+    save(state, snapshot, .init(gates: gates, revoked: step.revoked), now)
   }
 
-  /// Recorded first: what serve loops deliver of it stands behind its names in the log.
-  private func announce(
-    _ publication: Publication, because reason: String, _ now: Timestamp
-  ) -> Generation {
+  private func publish(
+    _ publication: Publication, _ step: Merge.Change, _ state: State, _ report: inout PublishReport,
+    because reason: String, _ now: Timestamp
+  ) {
+    // Recorded first: what serve loops deliver of it stands behind its names in the log.
     audit?.hand(publication.records(reason: reason, now: now))
     publish(publication.generation)
-    return publication.generation
+    report.fill(from: state.merge, state.order)
+    report.published = facts(of: publication.generation, step)
+    report.gates.note(publication, state.publisher.standings)
+    report.gates.revocations = state.revoked.count
   }
 
-  private func save(_ state: State, _ snapshot: Snapshot, _ now: Timestamp) {
-    guard let persistence, !snapshot.collections.isEmpty else { return }
+  /// False when nothing is kept on disk, or not now.
+  @discardableResult
+  private func save(
+    _ state: State, _ snapshot: Snapshot, _ extras: Persistence.Extras, _ now: Timestamp
+  ) -> Bool {
+    guard let persistence, !snapshot.collections.isEmpty else { return false }
     let complete = Set(state.merge.completeSources)
     let marks = state.order.map {
       SourceMark(
         name: $0, isComplete: complete.contains($0), position: state.positions[$0],
         positions: state.standings[$0] ?? [:])
     }
-    persistence.save(snapshot, sources: marks, now: now)
+    return persistence.save(snapshot, sources: marks, extras, now: now)
   }
 
   /// An origin numbers its own changes; a relay repeats where its most preferred upstream stands.
@@ -279,6 +373,7 @@ extension Merge.Change {
   /// This change followed by another one. Steps stay in order; the publisher applies them so.
   fileprivate mutating func append(_ next: Merge.Change) {
     types += next.types
+    revoked += next.revoked
     readinessChanged = readinessChanged || next.readinessChanged
   }
 }

@@ -197,6 +197,27 @@ final class SourceSet: SubscriptionOwner {
     for case .directory(let origin) in entries.map(\.life) { origin.collect() }
   }
 
+  // MARK: an operator's word
+
+  /// Why a source cannot be taken over.
+  enum AdoptionRefusal: Error {
+    case unknown(known: [String])
+    /// It offers nothing that is not served already.
+    case nothingOffered(SourceStatus.State)
+  }
+
+  /// Takes over what a source offers, although it is older than what is served, of another origin, or empty.
+  func adoptOffer(of name: String) throws(AdoptionRefusal) {
+    guard let entry = entries.first(where: { $0.name == name }) else {
+      throw .unknown(known: entries.map(\.name))
+    }
+    guard entry.state == .behind || entry.state == .failed else { throw .nothingOffered(entry.state) }
+    switch entry.life {
+    case .upstream(let subscription): subscription.adoptOffer()
+    case .directory(let origin): origin.adoptEmpty()
+    }
+  }
+
   // MARK: from the sources
 
   /// How long what is served may be behind the truth: zero while every source is in step.

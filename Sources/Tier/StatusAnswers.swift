@@ -36,8 +36,13 @@ extension ControlLoop {
     case .explain(let identity, let type, let name):
       audit.record(AuditRecord(.admin, type: type, reason: "explain \(name) as \(identity)"))
       reply(explain(as: identity, type: type, name: name))
-    case .history, .diff, .command:
-      reply(.error(status: 501, "This version of meshrelay does not keep a history yet"))
+    case .history:
+      audit.record(AuditRecord(.admin, reason: "history"))
+      tellHistory(reply)
+    case .diff(let question):
+      audit.record(AuditRecord(.admin, reason: "diff as " + question.identity))
+      tellDifference(question, reply)
+    case .command(let command): carryOut(command, reply)
     }
   }
 
@@ -80,8 +85,8 @@ extension ControlLoop {
       config: configStatus, policy: policyStatus, snapshot: snapshotStatus,
       sources: sources.entries.map(\.status),
       clients: clients.map(ClientStatus.init).sorted { ($0.cluster, $0.address) < ($1.cluster, $1.address) },
-      push: sinks.map(SinkStatus.init).sorted { $0.address < $1.address }, audit: audit.status,
-      io: loop.kind.rawValue,
+      push: sinks.map(SinkStatus.init).sorted { $0.address < $1.address },
+      gates: gateDesk.standings.map(GateStatus.init), audit: audit.status, io: loop.kind.rawValue,
       ioReason: loop.fallbackReason?.description)
   }
 
@@ -119,6 +124,8 @@ extension ControlLoop {
     facts.isClockSynchronised = identity.health.isSynchronised
     facts.configOK = configStatus.state == .current
     facts.policyOK = policyStatus.state == .current
+    facts.heldViews = gateDesk.standings.count { $0.kind == .held }
+    facts.pinnedClusters = gateDesk.standings.count { $0.kind == .pinned }
     facts.memoryBytes = ResidentMemory.bytes
     audit.fill(&facts)
     return Exposition(shards: shards, facts: facts, knownTypes: Kinds.all.map(\.type.description)).text

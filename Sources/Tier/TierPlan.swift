@@ -2,6 +2,7 @@
 // simulator. `serve` and `connect` are two ways to make one.
 
 public import Downstream
+public import Gates
 public import Identity
 public import MCP
 public import Policy
@@ -9,6 +10,7 @@ public import Primitives
 public import Ring
 public import SPIFFE
 import Snapshots
+public import Store
 public import TLS
 public import Trail
 public import Transport
@@ -59,6 +61,10 @@ public struct TierPlan: Sendable {
   public var state: String?
   /// The log of everything requested, changed, delivered or refused; nil: none is kept.
   public var audit: TrailSettings?
+  /// How much of the past is kept: in `state`, or else in memory.
+  public var history = HistoryLimits()
+  /// What removes too much at once waits for an operator.
+  public var brake = Brake()
   /// What happens when sources have been lost for a while; nil: nothing beyond status.
   public var staleAfter: StaleLimit?
 

@@ -41,6 +41,18 @@ public enum Follower {
     }
   }
 
+  /// Takes what the next stream offers for the truth: an operator's word.
+  mutating func adoptNextStream() {
+    switch self {
+    case .discovery(var subscriber, let dialect):
+      subscriber.adoptNextStream()
+      self = .discovery(subscriber, dialect)
+    case .classic(var sink, let method):
+      sink.adoptNextStream()
+      self = .classic(sink, method)
+    }
+  }
+
   mutating func introduce(as node: Node) {
     guard case .discovery(var subscriber, let dialect) = self else { return }
     subscriber.introduce(as: node)

@@ -129,6 +129,19 @@ public final class Subscription: TimerHandler {
     if authority.isEmpty, case .idle = state { become(.connecting(lastError: reason)) }
   }
 
+  /// Takes what is offered next for the truth, however old or empty it is: an operator's word.
+  public func adoptOffer() {
+    follower.adoptNextStream()
+    switch state {
+    case .opening, .following: fail("beginning again, to take over what is offered")
+    case .idle, .dialling, .waiting: break
+    }
+    if case .waiting(let timer) = state {
+      loop.cancel(timer)
+      dial()
+    }
+  }
+
   public func stop() {
     owner = nil
     cancelTimers()

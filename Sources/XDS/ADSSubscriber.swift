@@ -66,6 +66,7 @@ public struct ADSSubscriber {
 
   private var settings: Settings
   private var topics: [Topic]
+  private var adoptsNextStream = false
   /// What is held of each topic, by its index.
   private var following: Following
   private var requests: [[UInt8]] = []
@@ -87,6 +88,10 @@ public struct ADSSubscriber {
     hold(held, positions: positions)
     settings.upstream = upstream
     requests = []
+    for index in topics.indices {
+      if adoptsNextStream { topics[index].position = nil }
+    }
+    adoptsNextStream = false
     return topics.indices.map { firstRequest($0) }
   }
 
@@ -94,6 +99,12 @@ public struct ADSSubscriber {
   public mutating func hold(_ held: [TypeName: Collection], positions: [TypeName: Position]) {
     for index in topics.indices { topics[index].position = positions[topics[index].url.type] }
     following.begin(held: held)
+  }
+
+  /// Takes what the next stream offers for the truth, however old or empty it is: an operator's word.
+  public mutating func adoptNextStream() {
+    adoptsNextStream = true
+    following.adoptNextStream()
   }
 
   /// Begins a new stream with what this subscriber itself holds; `upstream` is who answers now.

@@ -10,7 +10,9 @@ struct AdminRequestTests {
     .dump(identity: "spiffe://td/a", type: nil),
     .dump(identity: "spiffe://td/a b&c=d%", type: "networking.istio.io/VirtualService"),
     .explain(identity: "spiffe://td/a", type: "g/K", name: "ns/n"),
-    .diff(identity: "spiffe://td/a", from: "01234567", to: "89abcdef"),
+    .diff(DiffQuestion(identity: "spiffe://td/a")),
+    .diff(DiffQuestion(identity: "spiffe://td/a", from: "01234567", to: "89abcdef")),
+    .diff(DiffQuestion(identity: "spiffe://td/a", to: "89abcdef", policy: Array("clusters: []".utf8))),
     .command(.rollback(version: "01234567", cluster: nil)),
     .command(.rollback(version: "01234567", cluster: "a")),
     .command(.pin(cluster: "a", version: "01234567")),
@@ -22,7 +24,7 @@ struct AdminRequestTests {
   ]
 
   @Test(arguments: all) func readsBack(_ request: AdminRequest) throws {
-    #expect(try AdminRequest(method: request.method, target: request.target) == request)
+    #expect(try AdminRequest(method: request.method, target: request.target, body: request.body) == request)
   }
 
   @Test func onlyProbesAndMetricsAreOpen() {

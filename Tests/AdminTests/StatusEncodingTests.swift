@@ -42,7 +42,11 @@ struct StatusEncodingTests {
         address: "pilot.old:9901", spiffeID: "spiffe://example.org/pilot", state: .refused, since: time,
         lastError: "no cluster")
     ],
-    gates: [GateStatus(kind: .rolledBack, cluster: nil, version: "00fe", since: time, reason: "asked")],
+    gates: [
+      GateStatus(
+        kind: .rolledBack, cluster: nil, version: "00fe", since: time, reason: "asked",
+        heldBack: .init(added: 1, changed: 2, removed: 3))
+    ],
     audit: AuditStatus(state: .failing, head: "beef", error: "no space"), io: "io_uring")
 
   static let empty = RelayStatus(
@@ -68,7 +72,8 @@ struct StatusEncodingTests {
         + #""z/v1/Z":{"sent":null,"acked":null,"nacks":0,"lastNack":null}}}],"#
         + #""push":[{"address":"pilot.old:9901","spiffeID":"spiffe://example.org/pilot","state":"refused","#
         + #""since":\#(time),"lastError":"no cluster"}],"#
-        + #""gates":[{"kind":"rolledBack","cluster":null,"version":"00fe","since":\#(time),"reason":"asked"}],"#
+        + #""gates":[{"kind":"rolledBack","cluster":null,"version":"00fe","since":\#(time),"reason":"asked","#
+        + #""heldBack":{"added":1,"changed":2,"removed":3}}],"#
         + #""audit":{"state":"failing","head":"beef","error":"no space"},"io":"io_uring","ioReason":null}"#)
   }
 

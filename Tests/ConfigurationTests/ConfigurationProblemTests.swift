@@ -207,11 +207,15 @@ struct ConfigurationProblemTests {
       "c:5:27: publish.max is shorter than publish.quiet, make it at least as long"
     ),
     (
-      "brake: {removes: 50%}",
-      "c:5:8: the brake is not built into this version yet, remove it, or write removes: 100%"
+      "brake: {removes: 101%}",
+      "c:5:18: brake.removes is \"101%\", which is no percentage from 0% to 100%, write it like 20%; 100% turns the brake off"
     ),
-    ("brake: {}", "c:5:8: the brake is not built into this version yet, remove it, or write removes: 100%"),
-    ("history: {versions: 9}", "c:5:1: history is not built into this version yet, remove it"),
+    (
+      "brake: {removes: 20}",
+      "c:5:18: brake.removes is \"20\", which is no percentage from 0% to 100%, write it like 20%; 100% turns the brake off"
+    ),
+    ("brake: {atLeast: 0}", "c:5:18: brake.atLeast is out of range, it must be 1 to 1000000"),
+    ("history: {versions: 0}", "c:5:21: history.versions is out of range, it must be 1 to 100000"),
     ("loops: -1", "c:5:8: loops is \"-1\", it must be a whole number"),
     ("loops: 1025", "c:5:8: loops is out of range, it must be 0 to 1024"),
     ("limits: {client: 1}", "c:5:10: unknown key \"client\" in limits, did you mean \"clients\"?"),

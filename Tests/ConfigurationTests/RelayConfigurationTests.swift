@@ -85,7 +85,8 @@ struct RelayConfigurationTests {
       staleAfter: { after: 24h, then: unready }
       admin: ["unix:///run/a.sock", "127.0.0.1:15014", "[::1]:0"]
       publish: { quiet: 50ms, max: 500ms }
-      brake: { removes: 100%, atLeast: 10, most: 500, window: 10m }
+      brake: { removes: 35%, atLeast: 5, most: 90, window: 1m }
+      history: { versions: 7, keep: 2h }
       loops: 3
       limits: { clients: 10, messageBytes: 1MiB, drain: 1m30s }
       """
@@ -107,6 +108,8 @@ struct RelayConfigurationTests {
     #expect(configuration.admin.count == 3)
     #expect(configuration.publish.quiet == .milliseconds(50))
     #expect(configuration.publish.max == .milliseconds(500))
+    #expect(configuration.brake == BrakeSettings(removes: 35, atLeast: 5, most: 90, window: .seconds(60)))
+    #expect(configuration.history == HistorySettings(versions: 7, keep: .seconds(7_200)))
     #expect(configuration.loops == 3)
     #expect(configuration.limits.clients == 10)
     #expect(configuration.limits.clientsPerIdentity == 10, "never more than clients, unless said")
@@ -221,8 +224,6 @@ struct RelayConfigurationTests {
         "c:6:49: identity.federation.url is \"https://…\", which has no host name or IP address before the port, write it like https://partner.org/bundle.json",
         "c:21:5: sources.git is not built into this version yet, remove it",
         "c:23:5: sources.etcd is not built into this version yet, remove it",
-        "c:35:8: the brake is not built into this version yet, remove it, or write removes: 100%",
-        "c:36:1: history is not built into this version yet, remove it",
       ])
   }
 

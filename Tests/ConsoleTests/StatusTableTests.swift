@@ -71,8 +71,8 @@ struct StatusTableTests {
         and 1 more
 
       GATES
-        GATE  CLUSTER  VERSION  SINCE   REASON
-        held  a        -        5s ago  21 % removed
+        GATE  CLUSTER  VERSION  SINCE   HOLDS BACK  REASON
+        held  a        -        5s ago  +0 ~0 -0    21 % removed
 
       CLIENTS
         SPIFFE ID      CLUSTER  ADDRESS     PROTOCOL  SINCE  TYPES  CURRENT  NACKS

@@ -65,7 +65,7 @@ final class Stage {
       index: 0, loop: loop, limits: limits, minimumTLS: .tls13, resolver: InlineWorker(),
       crossings: crossings,
       metrics: metrics, audit: audit, seed: 1)
-    publisher = Publisher(rules: rules)
+    publisher = Publisher(rules: rules, brake: .off)
     try serving.listen(at: network.address(of: "relay", port: 15010))
     loop.onWake = { [serving] in serving.pickUp() }
     try adopt(trusting: [Stage.authority, Stage.partner])
@@ -104,7 +104,9 @@ final class Stage {
     let position = Position(
       origin: "o", sequence: sequence, published: network.wallClock,
       path: [PathElement(instance: "i", node: "n")])
-    crossings.generation.publish(publisher.apply(change, snapshot: merge.snapshot(at: position)).generation)
+    let snapshot = merge.snapshot(at: position)
+    crossings.generation.publish(
+      publisher.apply(change, snapshot: snapshot, now: network.wallClock).generation)
     loop.waker()
   }
 

@@ -71,7 +71,7 @@ struct PublisherTests {
     var generator = SeededGenerator(seed: seed)
     let sources = ["central", "local"]
     var merge = Merge(sources: sources.map { MergeSource(name: $0, listsEverything: true) })
-    var publisher = Publisher(rules: try rules(0))
+    var publisher = Publisher(rules: try rules(0), brake: .off)
     let position = Position(origin: "o", sequence: 1, published: Timestamp(seconds: 1), path: [])
     var last = publisher.current
     for step in 0..<60 {
@@ -81,7 +81,8 @@ struct PublisherTests {
       } else {
         let source = sources[Int.random(in: 0..<2, using: &generator)]
         publication = publisher.apply(
-          merge.apply(try update(source, step, &generator)), snapshot: merge.snapshot(at: position))
+          merge.apply(try update(source, step, &generator)), snapshot: merge.snapshot(at: position),
+          now: Timestamp(seconds: 1))
       }
       let generation = publication.generation
       #expect(generation.number == last.number + 1)
@@ -142,7 +143,7 @@ struct PublisherTests {
   }
 
   @Test func decisions() throws {
-    let publisher = Publisher(rules: try rules(0))
+    let publisher = Publisher(rules: try rules(0), brake: .off)
     func decide(_ path: String) throws -> Generation.Decision {
       publisher.current.decision(for: try SPIFFEID(parsing: "spiffe://example.org" + path))
     }
@@ -165,11 +166,13 @@ struct PublisherTests {
 
   @Test func pendingTypesArePendingForAll() throws {
     var merge = Merge(sources: [MergeSource(name: "up", listsEverything: false)])
-    var publisher = Publisher(rules: try rules(0))
+    var publisher = Publisher(rules: try rules(0), brake: .off)
     let position = Position(origin: "o", sequence: 1, published: Timestamp(seconds: 1), path: [])
     let change = merge.apply(
       SourceUpdate(source: "up", kind: .change(virtualService, upserts: [], removals: [])))
-    let generation = publisher.apply(change, snapshot: merge.snapshot(at: position)).generation
+    let generation = publisher.apply(
+      change, snapshot: merge.snapshot(at: position), now: Timestamp(seconds: 1)
+    ).generation
     for view in generation.views {
       guard case .ready(let collection) = view.state(of: virtualService),
         case .pending = view.state(of: gateway)

@@ -11,10 +11,17 @@ import time
 
 import pytest
 from harness import bodies
+from harness.tiers import build_tiers, start_all
 from harness.waiting import eventually
 from test_03_changes import TYPE_URL, hosts_of, virtual_service
 
 SEEDS = [int(os.environ["MESHRELAY_SEED"])] if "MESHRELAY_SEED" in os.environ else [1, 2]
+
+
+@pytest.fixture
+def tiers(folder):
+    """Without a brake: so much is removed here that it would hold everything."""
+    return start_all(build_tiers(folder, brake={"removes": "100%"}))
 
 
 def edit(rng, folder):

@@ -14,7 +14,7 @@ struct PretendDirectory {
   private var files: [String: (stamp: FileStamp, content: FileContent)] = [:]
   private var hidden: [String: String] = [:]
   private var nextInode: UInt64 = 1
-  private(set) var state: DirectoryState
+  var state: DirectoryState
   private(set) var merge = Merge(sources: [MergeSource(name: "local", listsEverything: true)])
   private(set) var lastRead: [String] = []
 
@@ -150,6 +150,20 @@ func entry(_ name: String, host: String = "x.com", namespace: String = "prod") -
     directory.write("none.yaml", "# all gone on purpose\n")
     #expect(directory.look().fault == nil)
     #expect(directory.served == [])
+  }
+
+  @Test func anOperatorsWordMakesAnEmptyDirectoryADeletionOnce() {
+    var directory = PretendDirectory()
+    directory.write("a.yaml", entry("a"))
+    directory.look()
+    directory.remove("a.yaml")
+    directory.state.acceptsEmpty = true
+    #expect(directory.look().fault == nil)
+    #expect(directory.served == [])
+    directory.write("b.yaml", entry("b"))
+    directory.look()
+    directory.remove("b.yaml")
+    #expect(directory.look().fault != nil)
   }
 
   // MARK: Bad files

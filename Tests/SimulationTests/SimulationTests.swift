@@ -46,6 +46,13 @@ import Testing
     #expect(world.auditRecords > 500, "a world in which nothing is recorded proves nothing")
   }
 
+  @Test(arguments: seeds.prefix(3)) func gatesHoldAWholeTreeAndFreeIt(_ seed: UInt64) {
+    let world = SimulatedWorld(seed: seed, braked: true)
+    let isSound = world.runGates()
+    if SimulationTests.isReplay || !isSound { print(world.journal.suffix(200).joined(separator: "\n")) }
+    #expect(isSound, "seed \(seed): \(world.findings.joined(separator: "; "))")
+  }
+
   @Test func equalSeedsGiveEqualHistories() {
     let fingerprints = (0..<2).map { _ in
       let world = SimulatedWorld(seed: 99)

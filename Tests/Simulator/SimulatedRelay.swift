@@ -3,6 +3,7 @@
 
 import Audit
 import Downstream
+import Gates
 import Metrics
 import Policy
 import Primitives
@@ -27,6 +28,7 @@ final class SimulatedRelay {
   /// Empty for the origin, which reads the truth's folder.
   let upstreams: [String]
   let serveLoops: Int
+  private let brake: Brake
   private let credentials: Credentials
   private let network: SimulatedNetwork
   private let folder: String
@@ -67,7 +69,7 @@ final class SimulatedRelay {
   }
 
   init(
-    host: String, cluster: String, upstreams: [String], serveLoops: Int, grants: Grants,
+    host: String, cluster: String, upstreams: [String], serveLoops: Int, grants: Grants, brake: Brake,
     network: SimulatedNetwork, folder: String, limits: Limits,
     report: @escaping (SimulatedRelay, TierEvent) -> Void
   ) {
@@ -75,6 +77,7 @@ final class SimulatedRelay {
     self.cluster = cluster
     self.upstreams = upstreams
     self.serveLoops = serveLoops
+    self.brake = brake
     self.grants = [grants]
     self.network = network
     self.folder = folder
@@ -159,6 +162,7 @@ final class SimulatedRelay {
     var plan = TierPlan(
       node: host, origin: "truth", identity: .fixed(credentials), sources: [source])
     plan.limits = limits
+    plan.brake = brake
     return plan
   }
 

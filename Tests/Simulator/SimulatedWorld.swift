@@ -7,6 +7,7 @@
 // A run: everybody starts, a storm of faults and changes, then calm. In the calm everybody must converge, and
 // at the end every relay drains and must have closed what it opened.
 
+import Gates
 import Metrics
 import Primitives
 import Ring
@@ -17,6 +18,7 @@ import Tier
 /// The world of one seed.
 public final class SimulatedWorld: ClientOwner {
   public let seed: UInt64
+  private let brake: Brake
   let network: SimulatedNetwork
   let truth = Truth()
   private(set) var relays: [SimulatedRelay] = []
@@ -54,8 +56,10 @@ public final class SimulatedWorld: ClientOwner {
     case everyDialect
   }
 
-  public init(seed: UInt64, cast: Cast = .modern) {
+  /// `braked`: every relay has a brake. Storms remove at random, and what is held back would never converge.
+  public init(seed: UInt64, cast: Cast = .modern, braked: Bool = false) {
     self.seed = seed
+    brake = braked ? Brake(removes: 30, atLeast: 3, most: 1000) : .off
     network = SimulatedNetwork(seed: seed, start: Identities.start)
     truth.fill(&network.generator, at: network.wallClock)
     addRelays()
@@ -81,7 +85,7 @@ public final class SimulatedWorld: ClientOwner {
     relays.append(
       SimulatedRelay(
         host: host, cluster: cluster, upstreams: upstreams, serveLoops: loops, grants: grants,
-        network: network, folder: truth.folder, limits: SimulatedWorld.limits,
+        brake: brake, network: network, folder: truth.folder, limits: SimulatedWorld.limits,
         report: { [weak self] relay, event in self?.relay(relay, reported: event) }))
   }
 
@@ -154,7 +158,7 @@ public final class SimulatedWorld: ClientOwner {
     return isSound
   }
 
-  private func begin() {
+  func begin() {
     for relay in relays.shuffled(using: &network.generator) {
       let delay = Int64.random(in: 0...2000, using: &network.generator)
       network.at(.milliseconds(delay)) { [weak self] in self?.start(relay) }
@@ -175,7 +179,7 @@ public final class SimulatedWorld: ClientOwner {
   /// Lets virtual time pass; stops at the first finding.
   func pass(_ time: Duration) { pass(time) { false } }
 
-  private func pass(_ time: Duration, until condition: () -> Bool) {
+  func pass(_ time: Duration, until condition: () -> Bool) {
     var (moment, steps) = (network.now, 0)
     network.run(atMost: time) {
       if network.now != moment { (moment, steps) = (network.now, 0) }
@@ -280,6 +284,13 @@ public final class SimulatedWorld: ClientOwner {
   /// Who refuses may be ended for it: when a grant has to be taken back and what would remain was refused.
   private func isRefuser(_ fields: String) -> Bool {
     clients.contains { $0.manners.refusals > 0 && fields.contains("/" + $0.host + " ") }
+  }
+
+  /// An operator takes something back: what clients get next may be older than what they have.
+  func allowStepBack() {
+    for index in checkers.indices where checkers[index] is WholenessChecker {
+      checkers[index] = WholenessChecker()
+    }
   }
 
   func note(_ text: String) {

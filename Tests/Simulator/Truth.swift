@@ -110,6 +110,14 @@ final class Truth {
     return done.joined(separator: " ")
   }
 
+  /// Removes about four of five objects: a mistake, or a cleaning up.
+  func shrink(_ generator: inout SeededGenerator, at time: Timestamp) {
+    let kept = newest.sorted { $0.key < $1.key }.filter { key, _ in
+      key == Truth.anchor || Int.random(in: 0..<5, using: &generator) == 0
+    }
+    become(Dictionary(uniqueKeysWithValues: kept.map { ($0.key, $0.value) }), at: time)
+  }
+
   private func takeRevision() -> Int {
     revision += 1
     return revision

@@ -238,6 +238,34 @@ struct ADSSubscriberTests {
     #expect(try receive(position(sequence: 101), held: held).first?.position?.sequence == 101)
   }
 
+  @Test func anOperatorsWordTakesOverWhatIsOlderOrEmptyOnce() throws {
+    let (old, new) = (resource("VirtualService", "a", "1"), resource("VirtualService", "a", "2"))
+    var subscriber = subscriber(holding: [new])
+    _ = try subscriber.receive(
+      response([element(new, .stateOfTheWorld)], from: position(sequence: 100)), now: at(0), wallClock: wall)
+    let behind = response([element(old, .stateOfTheWorld)], from: position(sequence: 50))
+    #expect(throws: ADSError.self) { try subscriber.receive(behind, now: at(0), wallClock: wall) }
+    subscriber.adoptNextStream()
+    _ = subscriber.resume(upstream: "up")
+    #expect(try subscriber.receive(behind, now: at(0), wallClock: wall).first?.content?.sequence == 50)
+    // It is the measure of what follows.
+    let older = response([element(new, .stateOfTheWorld)], from: position(sequence: 49))
+    #expect(throws: ADSError.behind(upstream: "up", offered: 49, held: 50)) {
+      try subscriber.receive(older, now: at(0), wallClock: wall)
+    }
+    // Empty, from somebody who cannot say why.
+    _ = subscriber.resume(upstream: "up")
+    #expect(try subscriber.receive(response([]), now: at(0), wallClock: wall).isEmpty)
+    subscriber.adoptNextStream()
+    _ = subscriber.resume(upstream: "up")
+    let updates = try subscriber.receive(response([]), now: at(0), wallClock: wall)
+    guard case .change(_, _, let removals)? = updates.first?.kind else {
+      Issue.record("the empty answer is still a fault")
+      return
+    }
+    #expect(removals == ["prod/a"])
+  }
+
   /// A relay that is new in one type and old in another must not be believed for both.
   @Test func eachTypeStandsWhereItsOwnContentStands() throws {
     let (old, new) = (resource("VirtualService", "a", "1"), resource("VirtualService", "a", "2"))

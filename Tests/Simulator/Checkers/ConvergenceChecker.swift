@@ -5,8 +5,14 @@ import Snapshots
 
 enum ConvergenceChecker {
   /// Why the world is not at rest yet; empty when it is.
-  static func findings(_ clients: [SimulatedClient], _ truth: Truth, _ grants: (String) -> Grants) -> [String]
-  {
+  static func findings(
+    _ clients: [SimulatedClient], _ truth: Truth, _ grants: (String) -> Grants
+  ) -> [String] { findings(clients, truth.newest, grants) }
+
+  /// The same for any state that everybody should have.
+  static func findings(
+    _ clients: [SimulatedClient], _ state: Truth.State, _ grants: (String) -> Grants
+  ) -> [String] {
     clients.flatMap { client -> [String] in
       let passedOn = Grants.region.visible(to: "edge") ?? []
       guard let granted = grants(client.edge).visible(to: client.cluster)?.intersection(passedOn) else {
@@ -14,7 +20,7 @@ enum ConvergenceChecker {
       }
       guard client.call != nil else { return ["\(client.host) has no stream"] }
       return client.dialect.kinds.compactMap { kind in
-        let wanted = Truth.cut(truth.newest, kind, granted).mapValues(Optional.some)
+        let wanted = Truth.cut(state, kind, granted).mapValues(Optional.some)
         let held = client.held(kind)
         guard held != wanted else { return nil }
         return "\(client.host) at \(client.edge) holds \(held.count) \(kind.rawValue), not the newest "

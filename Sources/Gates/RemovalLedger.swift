@@ -1,0 +1,112 @@
+// What sources removed lately: the memory that makes many small removals one large one.
+//
+// One entry per removed object, for as long as the brake's window. What a class lost of it is counted as the
+// entries come and go, so that a publication costs what it removes. Time is a parameter; pure.
+
+internal import Policy
+internal import Primitives
+internal import Snapshots
+
+struct RemovalLedger: Sendable {
+  private struct Entry: Sendable {
+    let at: Timestamp
+    let resource: Resource
+    /// The object exists again.
+    var isVoid = false
+  }
+
+  /// Objects removed by a publication, each with the entry's number.
+  private var entries: [Entry] = []
+  /// Number of the first entry.
+  private var first: UInt64 = 0
+  private var numbers: [TypeName: [String: UInt64]] = [:]
+  /// By class index: entries that count, by type.
+  private var counts: [[TypeName: Int]]
+
+  /// Most entries kept between publications. Reason: each keeps one removed object alive; the oldest are
+  /// forgotten first, and one step of any size is judged before.
+  private static let entriesMost = 65_536
+
+  init(classes: Int) { counts = Array(repeating: [:], count: classes) }
+
+  /// The number the next entry gets: everything below has happened.
+  var next: UInt64 { first + UInt64(entries.count) }
+
+  /// Notes what a source removed. Returns the classes that lost it.
+  mutating func removed(
+    _ resource: Resource, at now: Timestamp, _ rules: PolicyRules, _ index: inout ClassIndex
+  ) -> [Int] {
+    if let known = numbers[resource.type]?[resource.wireName] { void(known, rules, &index) }
+    numbers[resource.type, default: [:]][resource.wireName] = next
+    entries.append(Entry(at: now, resource: resource))
+    return count(resource, by: 1, rules, &index)
+  }
+
+  /// Notes that an object exists again.
+  mutating func returned(_ name: String, type: TypeName, _ rules: PolicyRules, _ index: inout ClassIndex) {
+    guard let number = numbers[type]?[name] else { return }
+    void(number, rules, &index)
+  }
+
+  /// Forgets what is older than `window`, and more than is kept.
+  mutating func trim(
+    now: Timestamp, window: Duration, _ rules: PolicyRules, _ index: inout ClassIndex
+  ) {
+    let oldest = now.milliseconds &- window.inNanoseconds / 1_000_000
+    var gone = 0
+    while gone < entries.count,
+      entries[gone].at.milliseconds < oldest || entries.count - gone > RemovalLedger.entriesMost
+    {
+      void(first + UInt64(gone), rules, &index)
+      gone += 1
+    }
+    entries.removeFirst(gone)
+    first += UInt64(gone)
+  }
+
+  /// Counts anew under other rules.
+  mutating func recount(_ rules: PolicyRules, _ index: inout ClassIndex) {
+    counts = Array(repeating: [:], count: rules.classes.count)
+    for entry in entries where !entry.isVoid { _ = count(entry.resource, by: 1, rules, &index) }
+  }
+
+  /// Names that a class lost, by type, in the entries `mark..<end`.
+  func names(
+    lostBy candidate: Int, from mark: UInt64, upTo end: UInt64, _ rules: PolicyRules
+  ) -> [TypeName: Set<String>] {
+    guard counts[candidate].contains(where: { $0.value > 0 }), end > first else { return [:] }
+    var names: [TypeName: Set<String>] = [:]
+    let from = Int(clamping: mark > first ? mark - first : 0)
+    for entry in entries.prefix(Int(clamping: end - first)).dropFirst(from) where !entry.isVoid {
+      guard rules.isVisible(ResourceFacts(entry.resource), class: candidate) else { continue }
+      names[entry.resource.type, default: []].insert(entry.resource.wireName)
+    }
+    return names
+  }
+
+  /// How many a class lost in all entries, by type.
+  func counts(of candidate: Int) -> [TypeName: Int] { counts[candidate].filter { $0.value > 0 } }
+
+  /// True while entries before `mark` are remembered: then counts say too much for who begins at it.
+  func remembers(before mark: UInt64) -> Bool { mark > first }
+
+  private mutating func void(_ number: UInt64, _ rules: PolicyRules, _ index: inout ClassIndex) {
+    guard number >= first, number < next else { return }
+    let place = Int(number - first)
+    guard !entries[place].isVoid else { return }
+    entries[place].isVoid = true
+    let resource = entries[place].resource
+    numbers[resource.type]?.removeValue(forKey: resource.wireName)
+    _ = count(resource, by: -1, rules, &index)
+  }
+
+  private mutating func count(
+    _ resource: Resource, by step: Int, _ rules: PolicyRules, _ index: inout ClassIndex
+  ) -> [Int] {
+    let facts = ResourceFacts(resource)
+    let losers = index.candidates(type: resource.type, namespace: resource.namespace)
+      .filter { rules.isVisible(facts, class: $0) }
+    for loser in losers { counts[loser][resource.type, default: 0] += step }
+    return losers
+  }
+}
