@@ -46,7 +46,9 @@ public final class AuditDesk: TimerHandler {
   // MARK: life
 
   func start(node: String, program: String, instance: String) {
-    guard let trail else { return }
+    guard let trail else {
+      return report(TierEvent(.notice, "no audit log is kept: `audit` is not configured"))
+    }
     var start = AuditRecord(.start, reason: "instance \(instance)")
     start.node = node
     start.program = program

@@ -33,13 +33,24 @@ struct Storm {
     case 14: crash()
     case 15..<17: changePolicy()
     case 17..<19: hangUp()
-    default: world.note("nothing happens")
+    default: fillDisk()
     }
+  }
+
+  /// The disk of an audit log: nothing is delivered from there while it is full, and grants end all the same.
+  private func fillDisk() {
+    let relay = world.relays[draw(0..<world.relays.count)]
+    let pause = Duration.milliseconds(Int64(draw(1000..<8000)))
+    world.note("\(relay.host): the disk is full for \(pause)")
+    let log = relay.log
+    log.isFull = true
+    world.network.at(pause) { log.isFull = false }
   }
 
   /// Everything is repaired; what was crashed starts.
   mutating func end() {
     while !cuts.isEmpty { heal() }
+    for relay in world.relays { relay.log.isFull = false }
     for link in links { world.network.setConditions(LinkConditions(), between: link.first, and: link.second) }
     for relay in world.relays { world.start(relay) }
     // The last policy gives both tenants something, so that there is something to converge on.
