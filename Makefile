@@ -6,7 +6,7 @@ SWIFT_BUILD := swift build --build-tests
 SWIFT_TEST := swift test --skip-build --no-parallel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint unit check integration test demo sim fuzz bench deb system-test clean
+.PHONY: help setup build lint unit check integration test demo sim soak fuzz bench deb system-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ demo: ## three tiers, two clusters, a change and a removal, narrated; needs noth
 
 sim: build ## replay one simulation or run many: make sim SEED=42, make sim SEEDS=200
 	MESHRELAY_SEED=$(SEED) MESHRELAY_SEEDS=$(SEEDS) $(SWIFT_TEST) --filter SimulationTests
+
+soak: build ## five tiers and kill -9, a thousand times: make soak KILLS=1000 SEED=7
+	MESHRELAY_KILLS=$(or $(KILLS),1000) MESHRELAY_SEED=$(or $(SEED),7) Tests/Integration/run -k five_tiers
 
 fuzz: ## fuzz one target for a while: make fuzz TARGET=HTTP2 SECONDS=60
 	@Fuzz/run "$(TARGET)" "$(or $(SECONDS),60)"
