@@ -86,7 +86,7 @@ let package = Package(
       ["Documents", "Primitives", "Snapshots", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
     room("MCP", ["Primitives", "Snapshots"]),
     room("XDS", ["Primitives", "Snapshots"]),
-    room("Policy", ["Documents", "SPIFFE", "Snapshots"]),
+    room("Policy", ["Documents", "Primitives", "SPIFFE", "Snapshots"]),
     room("Gates", ["Policy", "Primitives", "SPIFFE", "Snapshots"]),
     room("Audit", ["Digest", "Primitives", "SPIFFE"]),
     room("Ring", ["CLiburing", "CLinux", "Primitives"], settings: perEvent),

@@ -160,7 +160,17 @@ extension ControlLoop {
       return .error(status: 400, "'\(type)' is not group/Kind")
     }
     let resource = desk.snapshot.collections[typeName]?[name]
-    return .json(Explaining.answer(id: id, type: typeName, name: name, resource: resource, rules: rules))
+    return .json(
+      rules.explanation(
+        of: resource, type: typeName, name: name, as: id, absence: setAside("\(typeName) \(name)")))
+  }
+}
+
+extension ControlLoop {
+  /// Where and why an object was set aside; nil when it was not.
+  fileprivate func setAside(_ label: String) -> String? {
+    sources.entries.lazy.flatMap { $0.rejected + $0.filtered }.first { $0.resource == label }
+      .map { "It was set aside at \($0.place): \($0.reason)" }
   }
 }
 

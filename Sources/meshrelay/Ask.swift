@@ -38,15 +38,25 @@ extension OutputForm: ExpressibleByArgument {}
 struct Explain: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Says whether an identity sees a resource, and which rule decides.",
-    discussion: "Exit code 0: visible; 1: not.")
+    discussion: """
+      Asks the running relay, or with --config judges from files alone.
+      Exit code 0: visible; 1: not.
+      """)
 
   @OptionGroup var relay: AdminOption
   @Option(name: .customLong("as"), help: ArgumentHelp("The SPIFFE ID to look as.", valueName: "spiffe-id"))
   var identity: String
+  @Option(
+    name: .long,
+    help: ArgumentHelp("Judge from this configuration, its policy and its directories.", valueName: "file"))
+  var config: String?
   @Argument(help: "group/Kind") var type: String
   @Argument(help: "NAMESPACE/NAME") var name: String
 
   func run() throws {
-    try finish(AskCommand(relay.admin, .explain(identity: identity, type: type, name: name)).runExplain())
+    try finish(
+      ExplainCommand(
+        address: relay.admin, configPath: config, identity: identity, type: type, name: name
+      ).run())
   }
 }

@@ -219,3 +219,60 @@ def test_a_relay_with_its_own_uuid_in_the_path_refuses_the_loop(folder):
         lambda: next(source for source in first.status["sources"] if source["name"] == "loop"),
         lambda source: source["lastError"], 15, "the loop is reported")
     assert looped["state"] in ("failed", "connecting")
+
+
+def test_explain_from_files_alone(sound):
+    sound.write_policy({"clusters": [{
+        "name": "shop", "identities": ["spiffe://example.org/cluster/shop/istiod"],
+        "allow": [{"namespaces": ["shop"]}]}]})
+    manifests = sound.folder.parent / "manifests"
+    (manifests / "bad.yaml").write_text(virtual_service("bad").replace("hosts: [a.example.org]", "hosts: 7"))
+
+    def explain(name):
+        result = run(
+            "explain", "--config", sound.configuration_path, "--as", "spiffe://example.org/cluster/shop/istiod",
+            "networking.istio.io/VirtualService", name)
+        return result.returncode, json.loads(result.stdout)
+
+    code, seen = explain("shop/catalogue")
+    assert code == 0 and seen["visible"] and seen["effect"] == "allow" and seen["rule"]["line"] > 0
+    code, hidden = explain("bank/ledger")
+    assert code == 1 and not hidden["visible"] and hidden["cluster"] == "shop"
+    code, missing = explain("shop/nothing")
+    assert code == 1 and "no directory" in missing["reason"]
+    code, aside = explain("shop/bad")
+    assert code == 1 and "set aside" in aside["reason"] and "bad.yaml" in aside["reason"]
+
+
+def test_dump_prints_yaml_too(shared_tiers):
+    arguments = ["dump", "--admin", f"unix://{shared_tiers.edge.admin_path}", "--as",
+                 "spiffe://example.org/cluster/shop/istiod"]
+    as_json, as_yaml = run(*arguments), run(*arguments, "-o", "yaml")
+    assert as_yaml.returncode == 0, as_yaml.stderr
+    assert yaml.safe_load(as_yaml.stdout) == json.loads(as_json.stdout)
+
+
+def test_explain_says_that_an_object_was_set_aside(tiers):
+    (tiers.manifests / "bad.yaml").write_text(virtual_service("bad").replace("hosts: [a.example.org]", "hosts: 7"))
+
+    def reason():
+        result = run(
+            "explain", "--admin", f"unix://{tiers.origin.admin_path}", "--as",
+            "spiffe://example.org/cluster/all/istiod", "networking.istio.io/VirtualService", "shop/bad")
+        assert result.returncode == 1
+        return json.loads(result.stdout)["reason"]
+
+    eventually(reason, lambda reason: "set aside" in reason and "bad.yaml" in reason, 10, "why it is not served")
+
+
+def test_policy_union_prints_what_the_tier_above_must_grant(sound):
+    sound.write_policy({
+        "roles": [{"name": "tenant", "identities": ["spiffe://example.org/cluster/{cluster}/istiod"],
+                   "allow": [{"namespaces": ["{cluster}", "shared-*"]}]}],
+        "clusters": [{"name": "a", "use": ["tenant"]}, {"name": "b", "use": ["tenant"]}]})
+    result = run("policy", "union", sound.folder / "policy.yaml")
+    assert result.returncode == 0, result.stderr
+    assert {tuple(sorted(rule["namespaces"])) for rule in yaml.safe_load(result.stdout)["allow"]} == {
+        ("a", "shared-*"), ("b", "shared-*")}
+    as_json = run("policy", "union", "--json", sound.folder / "policy.yaml")
+    assert json.loads(as_json.stdout)["deny"] == []
