@@ -55,8 +55,9 @@ final class PublishingDesk: Sendable {
   enum Truth: Sendable {
     /// It is the origin: it gives positions itself, under this name.
     case origin(String)
-    /// It passes positions of its upstreams on.
-    case relayed
+    /// It passes positions of its upstreams on. Where they tell none (classic MCP, istiod), it is the first that can
+    /// number what it hears, and does so under this name.
+    case relayed(orElse: String)
   }
 
   fileprivate struct State: Sendable {
@@ -297,14 +298,20 @@ final class PublishingDesk: Sendable {
   ) -> Position {
     switch state.truth {
     case .origin(let name):
-      guard changed else { return state.position }
-      return Position(
-        origin: name, sequence: Position.nextSequence(after: state.position.sequence, at: now),
-        published: now, path: [me])
-    case .relayed:
-      let first = state.order.lazy.compactMap { state.positions[$0] }.first
-      return first?.passed(by: me) ?? state.position
+      return changed ? next(state, name, now, me) : state.position
+    case .relayed(let name):
+      if let first = state.order.lazy.compactMap({ state.positions[$0] }).first {
+        return first.passed(by: me)
+      }
+      return changed ? next(state, name, now, me) : state.position
     }
+  }
+
+  private static func next(_ state: State, _ origin: String, _ now: Timestamp, _ me: PathElement) -> Position
+  {
+    Position(
+      origin: origin, sequence: Position.nextSequence(after: state.position.sequence, at: now),
+      published: now, path: [me])
   }
 
   private func facts(of generation: Generation, _ step: Merge.Change) -> PublishedFacts {

@@ -91,7 +91,7 @@ final class SourceSet: SubscriptionOwner {
 
   /// A relay with a source of its own is an origin; one that only has upstreams passes theirs on.
   static func truth(_ plan: TierPlan) -> PublishingDesk.Truth {
-    plan.sources.contains(where: \.isTruth) ? .origin(plan.origin) : .relayed
+    plan.sources.contains(where: \.isTruth) ? .origin(plan.origin) : .relayed(orElse: plan.origin)
   }
 
   // MARK: life
