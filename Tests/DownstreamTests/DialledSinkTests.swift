@@ -95,6 +95,26 @@ import Transport
     #expect(stage.crossings.census.clients == 0)
   }
 
+  @Test func aGrantThatCannotBeTakenBackInTimeEndsTheStream() throws {
+    let stage = try stage()
+    let sink = try sink(on: stage)
+    stage.push(to: [try plan(stage)])
+    #expect(stage.run { sink.held == ["foo/x"] })
+    // Far more than any window or socket takes; then nothing arrives any more.
+    stage.network.run(for: .seconds(1))
+    let many = try (0..<40).map { try resource("foo", "r\($0)", bytes: 1_000_000) }
+    stage.network.cut("relay", "pilot")
+    stage.publish(many)
+    stage.network.run(for: .milliseconds(200))
+    stage.adopt(try rules(["pilot": "baz"]))
+    stage.network.run(for: .milliseconds(1500))
+    #expect(stage.metric("refused_total{reason=\"policy\"}") == "1")
+    #expect(stage.run { stage.sinkFacts().first?.state == .failed })
+    #expect(stage.sinkFacts().first?.lastError?.contains("could not be withdrawn in time") == true)
+    stage.network.heal("relay", "pilot")
+    #expect(stage.run { sink.endedCalls == 1 && sink.calls == 2 && sink.held.isEmpty })
+  }
+
   @Test func anExpiredSinkLosesItsStream() throws {
     let stage = try stage()
     let sink = try sink(on: stage, living: 60)

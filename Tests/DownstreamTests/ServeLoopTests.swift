@@ -128,9 +128,10 @@ import Trust
     #expect(a.status == nil, "what was written in time ends nothing")
   }
 
-  @Test func aNarrowingThatCannotBeWrittenEndsTheStream() throws {
+  @Test(arguments: [StagedDialect.delta, .mcp, .aggregatedIncremental])
+  func aNarrowingThatCannotBeWrittenEndsTheStream(_ dialect: StagedDialect) throws {
     let stage = try stage(both)
-    let a = try stage.client("a")
+    let a = try stage.client("a", dialect: dialect)
     #expect(stage.run { a.held == ["foo/x"] })
     // Far more than any window or socket takes; then nothing arrives any more.
     stage.network.run(for: .seconds(1))
