@@ -164,7 +164,8 @@ final class SourceSet: SubscriptionOwner {
       failed: { [weak subscription] reason in
         report(
           TierEvent(
-            .error, "the authority of an upstream is not usable; the last good one stays in use",
+            .error,
+            "the authority of an upstream is not usable; a good one that was read before stays in use",
             [.init("source", name), .init("reason", reason)]))
         subscription?.authorityFailed(reason)
       })

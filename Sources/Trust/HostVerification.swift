@@ -97,7 +97,7 @@ enum HostName {
   /// Without regard to case; `*` stands for the whole leftmost label and nothing else, with two more behind it.
   static func matches(pattern: String, _ name: String) -> Bool {
     let (pattern, name) = (labels(pattern), labels(name))
-    guard pattern.count == name.count, pattern.count > 0 else { return false }
+    guard pattern.count == name.count, !name.contains("") else { return false }
     guard pattern[0] == "*" else { return pattern == name }
     return pattern.count >= 3 && pattern.dropFirst() == name.dropFirst()
   }

@@ -97,7 +97,6 @@ def test_check_refuses(sound, change, expected):
 @pytest.mark.parametrize("key, value", [
     ("sources", [{"name": "gitops", "git": {"url": "https://git.example.org/mesh.git", "branch": "main"}}]),
     ("sources", [{"name": "store", "etcd": {"endpoints": ["https://10.0.0.5:2379"], "prefix": "/mesh/"}}]),
-    ("push", [{"address": "pilot.old:9901", "spiffeID": "spiffe://example.org/pilot"}]),
 ])
 def test_what_is_not_built_is_refused_by_name_and_never_ignored(sound, key, value):
     sound.configuration[key] = value
