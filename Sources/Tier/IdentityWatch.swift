@@ -25,6 +25,7 @@ final class IdentityWatch: TimerHandler {
     case bundle(TrustDomain)
     case endpoint(TrustDomain)
     case keyMode
+    case toldTwice
   }
 
   private enum Tag: Int { case look, offer }
@@ -267,6 +268,13 @@ final class IdentityWatch: TimerHandler {
   // MARK: what it amounts to
 
   private func publish() {
+    let twice = book.doublyTold.map(\.name).joined(separator: " ")
+    settle(
+      .toldTwice,
+      twice.isEmpty
+        ? nil
+        : "a file of identity.bundles and the Workload API both have a bundle of \(twice): for our own trust domain "
+          + "the Workload API's counts, for others the file's", .warning)
     let next = book.credentials(generation: (credentials?.generation ?? 0) + 1)
     guard let next, credentials?.hasSameContent(as: next) != true else { return }
     take(next)
@@ -289,6 +297,7 @@ final class IdentityWatch: TimerHandler {
       report(TierEvent(.notice, "bundles loaded", [.init("trust_domains", names.joined(separator: " "))]))
     }
     adopt(next)
+    beat()
   }
 
   /// Nil: it is well again.
@@ -296,8 +305,9 @@ final class IdentityWatch: TimerHandler {
     guard concerns[concern] != text else { return }
     concerns[concern] = text
     guard let text else { return }
-    let consequence =
+    let lasting =
       credentials == nil ? "no connection can be made or accepted" : "the last good identity stays in use"
+    let consequence = level == .error ? lasting : "it is in use, but look at this"
     report(TierEvent(level, "identity: \(consequence)", [.init("reason", text)]))
   }
 

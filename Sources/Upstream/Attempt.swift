@@ -42,6 +42,14 @@ final class Attempt: DialerOwner, CallHandler {
   private var call: Call?
   /// Until when the server is who it was found to be.
   private(set) var validUntil: Timestamp?
+  /// Until when the server takes the SVID that we have shown.
+  private(set) var ownEnd: Timestamp?
+
+  /// When the first of both certificates ends.
+  var endsAt: Timestamp? {
+    guard let validUntil, let ownEnd else { return validUntil ?? ownEnd }
+    return min(validUntil, ownEnd)
+  }
 
   init(
     _ endpoint: Endpoint, trust: ServerTrust, around: Surroundings,
@@ -57,6 +65,7 @@ final class Attempt: DialerOwner, CallHandler {
 
   /// Begins; the owner may hear of the result before this returns.
   func start() {
+    ownEnd = trust.credentials.svid.notAfter
     do throws(TLSError) {
       let context = try TLSContext(
         role: .client, chain: trust.credentials.svid.chain, key: trust.credentials.svid.key,

@@ -17,6 +17,8 @@ import Transport
 /// A subscription on probation.
 struct Trial {
   let index: Int
+  /// It is the present address, and all that is sought are newer certificates.
+  let isRenewal: Bool
   let attempt: Attempt
   var follower: Follower
   let deadline: TimerID
@@ -36,11 +38,17 @@ extension Subscription {
   }
 
   private func tryAddress(_ index: Int) {
-    guard index < rota.current, let attempt = makeAttempt(index) else { return planReturn() }
+    guard index < rota.current else { return planReturn() }
+    begin(index, isRenewal: false)
+  }
+
+  func begin(_ index: Int, isRenewal: Bool) {
+    guard let attempt = makeAttempt(index) else { return isRenewal ? planRenewal() : planReturn() }
     // As long as an address that counts is given, name and handshake included.
     let deadline = loop.schedule(
       at: loop.now + Subscription.progressMost * 2, self, tag: Tag.trialOver.rawValue)
-    trial = Trial(index: index, attempt: attempt, follower: follower, deadline: deadline)
+    trial = Trial(
+      index: index, isRenewal: isRenewal, attempt: attempt, follower: follower, deadline: deadline)
     attempt.start()
   }
 
@@ -48,6 +56,9 @@ extension Subscription {
     guard let trial, trial.attempt === attempt else { return }
     switch event {
     case .ready:
+      if trial.isRenewal, let old = current?.endsAt, let new = attempt.endsAt, new <= old {
+        return trialIsOver("its certificate is not newer")
+      }
       let requests = self.trial?.follower.resume(upstream: attempt.endpoint.description, now: loop.now) ?? []
       if !attempt.open(path: trial.follower.path, requests: requests) { trialIsOver("it takes no stream") }
     case .received(let message): receivedOnTrial(message)
@@ -95,7 +106,7 @@ extension Subscription {
   func trialIsOver(_ reason: String) {
     guard let trial else { return }
     endTrial()
-    tryAddress(trial.index + 1)
+    if trial.isRenewal { planRenewal() } else { tryAddress(trial.index + 1) }
   }
 
   func endTrial() {

@@ -47,7 +47,7 @@ public final class Subscription: TimerHandler {
     case waiting(TimerID)
   }
 
-  enum Tag: Int { case again, patience, progress, trust, refresh, goBack, trialOver }
+  enum Tag: Int { case again, patience, progress, trust, refresh, goBack, trialOver, renew }
 
   /// How long an upstream may accept a stream and answer nothing before the next address is tried. Reason:
   /// twice what silent types are given.
@@ -89,6 +89,7 @@ public final class Subscription: TimerHandler {
   private var trustLook = TimerID.none
   private var refresh = TimerID.none
   var goBack = TimerID.none
+  var renewal = TimerID.none
   var trial: Trial?
   /// What makes the upstream suspect, by type, until it answers well for that type.
   private var suspicions: [String: String] = [:]
@@ -222,6 +223,7 @@ public final class Subscription: TimerHandler {
       return fail("\(attempt.endpoint): it takes no stream")
     }
     watchTrust()
+    planRenewal()
     loop.cancel(progress)
     progress = loop.schedule(
       at: loop.now + Subscription.progressMost, self, tag: Tag.progress.rawValue)
@@ -312,6 +314,9 @@ public final class Subscription: TimerHandler {
 
   // MARK: trust that ends
 
+  /// The end of our newest SVID.
+  var ownEnd: Timestamp? { credentials?.svid.notAfter }
+
   private func watchTrust() {
     loop.cancel(trustLook)
     guard let until = current?.validUntil else { return }
@@ -381,7 +386,7 @@ public final class Subscription: TimerHandler {
   }
 
   private func cancelTimers() {
-    for timer in [patience, progress, trustLook, refresh, goBack] { loop.cancel(timer) }
+    for timer in [patience, progress, trustLook, refresh, goBack, renewal] { loop.cancel(timer) }
     goBack = .none
   }
 
@@ -406,6 +411,7 @@ public final class Subscription: TimerHandler {
       while let request = follower.nextRequest() { attempt.send(request) }
       planRefresh()
     case .goBack?: beginTrial()
+    case .renew?: renewalIsDue()
     case .trialOver?: trialIsOver("it has not answered everything in time")
     case nil: break
     }

@@ -278,7 +278,8 @@ def test_a_trust_domain_that_nobody_named_fails_the_handshake(folder, agent, tru
         client.subscribe(TYPE_URL)
         code, _ = client.wait_for_end(timeout=10)
         assert code == grpc.StatusCode.UNAVAILABLE
-    assert edge.metric("meshrelay_handshakes_total", result="untrusted") >= 1
+    eventually(
+        lambda: edge.metric("meshrelay_handshakes_total", result="untrusted"), lambda count: count >= 1, 5, "the count")
 
 
 def test_an_upstream_is_followed_with_an_svid_of_the_agent(folder, agent, trust):

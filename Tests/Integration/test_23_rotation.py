@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 
+import pytest
 from harness.ads import Delta, StateOfTheWorld
 from harness.agent import Agent, entry
 from harness.relay import Relay
@@ -75,3 +76,37 @@ def test_rotation_under_load(folder):
         finally:
             for client in clients:
                 client.close()
+
+
+@pytest.mark.slow
+def test_a_stream_outlives_its_certificates(folder):
+    """SVIDs of eight seconds on both sides, renewed every three: the stream between the tiers moves before either ends."""
+    trust = TrustDomain(folder / "trust")
+    manifests = folder / "manifests"
+    shutil.copytree(MANIFESTS, manifests)
+    with Agent(folder, "origin.sock") as above, Agent(folder, "edge.sock") as below:
+        def rotate():
+            for agent, path in ((above, "relay/origin"), (below, "relay/edge")):
+                agent.offer(entry(trust.issue(path, to_hours=8 / 3600), trust))
+
+        rotate()
+        origin = relay_of(
+            folder, "origin", trust, above, [{"name": "files", "directory": {"path": str(manifests)}}]).start()
+        edge = relay_of(folder, "edge", trust, below, [origin.as_upstream()]).start()
+        since = edge.status["sources"][0]["since"]
+        with StateOfTheWorld(edge.address, trust.issue("cluster/all/istiod"), trust.bundle) as client:
+            client.subscribe(TYPE_URL)
+            client.wait_for(TYPE_URL)
+            begun = time.monotonic()
+            for turn in range(7):
+                while time.monotonic() < begun + 3 * (turn + 1):
+                    source = edge.status["sources"][0]
+                    assert (source["state"], source["since"]) == ("synced", since), source
+                    time.sleep(0.1)
+                rotate()
+                mark = client.mark
+                (manifests / f"new-{turn}.yaml").write_text(virtual_service(f"turn-{turn}"))
+                client.wait_for(TYPE_URL, lambda response: f"turn-{turn}" in str(response), since=mark, timeout=10)
+            assert client.end_state is None
+        connections = origin.log.count("client connected")
+        assert connections >= 3, "the edge has dialled again before each end"

@@ -70,7 +70,7 @@ enum Speech {
 final class UpstreamHost: ListenerOwner, CallHandler {
   static let port: UInt16 = 15010
   let loop: EventLoop
-  private let context: TLSContext
+  private var context: TLSContext
   private var listener: Listener?
   private let memory = LoopMemory()
   private let limits = Limits()
@@ -105,6 +105,12 @@ final class UpstreamHost: ListenerOwner, CallHandler {
     self.sequence = sequence
     address = network.address(of: name, port: UpstreamHost.port)
     try start()
+  }
+
+  /// Shows this to whoever dials from now on.
+  func renew(_ identity: TestIdentity) throws {
+    context = try TLSContext(
+      role: .server, chain: identity.chain, key: identity.key, verifier: { _ in .accept })
   }
 
   func start() throws {
@@ -209,6 +215,8 @@ final class Stage: SubscriptionOwner {
   /// Every state in order, with its time.
   private(set) var states: [(at: Instant, health: Subscription.Health)] = []
   private var generation: UInt64 = 0
+  /// Until when our own SVIDs last that nobody says it of; seconds from the start of time, nil: as usual.
+  var ownLife: Int64?
 
   init() { loop = EventLoop(driver: SimulatedDriver(network: network, host: "relay")) }
 
@@ -276,10 +284,14 @@ final class Stage: SubscriptionOwner {
     try adopt(trusting: [Stage.authority, Stage.other])
   }
 
+  /// `seconds`: until when our own SVID lasts, from the start of time.
   func adopt(
-    trusting authorities: [TestAuthority], as id: String = "spiffe://example.org/edge"
+    trusting authorities: [TestAuthority], as id: String = "spiffe://example.org/edge",
+    living seconds: Int64? = nil
   ) throws {
-    let own = Stage.authority.issue(id)
+    var plan = CertificatePlan.workload(id)
+    if let seconds = seconds ?? ownLife { plan.notAfter = TestAuthority.epoch + seconds }
+    let own = Stage.authority.issue(plan)
     var bundles: [TrustDomain: Bundle] = [:]
     for authority in authorities {
       let domain = try TrustDomain(authority.trustDomain)
