@@ -38,6 +38,8 @@ class AuditedRelay(Relay):
         super().__init__(
             folder, "audited", trust, sources=[{"name": "files", "directory": {"path": str(self.manifests)}}],
             policy=edge_policy(), publish={"quiet": "5ms", "max": "20ms"},
+            # Half of everything is removed at once here, on purpose.
+            brake={"removes": "100%"},
             audit={"path": str(self.audit_path), **audit})
 
     @property
