@@ -14,7 +14,7 @@ public import Primitives
 public import Ring
 import SPIFFE
 import Snapshots
-public import Store
+import Store
 public import Trail
 import Trust
 import Upstream
@@ -42,47 +42,6 @@ public struct Workers: Sendable {
   public static var inline: Workers {
     let worker = InlineWorker()
     return Workers(identity: worker, manifests: worker, publisher: worker, resolver: worker, store: worker)
-  }
-}
-
-/// Configuration and policy as a reload found them.
-public struct ReloadedFiles: Sendable {
-  public var plan: TierPlan?
-  /// Keys whose change needs a restart.
-  public var needsRestart: [String]
-  /// Why it is nil.
-  public var configProblems: [String]
-  public var rules: PolicyRules?
-  public var policyProblems: [String]
-  /// Of those that are good: for a start that finds bad ones.
-  public var texts: [KeptRole: [KeptFile]]
-
-  public init(
-    plan: TierPlan?, configProblems: [String] = [], needsRestart: [String] = [], rules: PolicyRules? = nil,
-    policyProblems: [String] = [], texts: [KeptRole: [KeptFile]] = [:]
-  ) {
-    self.plan = plan
-    self.needsRestart = needsRestart
-    self.configProblems = configProblems
-    self.rules = rules
-    self.policyProblems = policyProblems
-    self.texts = texts
-  }
-}
-
-/// The texts a relay was started with, and why they are not those of now.
-public struct FilesInForce: Sendable {
-  public var texts: [KeptRole: [KeptFile]]
-  /// The configuration file is bad now, and what runs is what was good last.
-  public var configProblems: [String]
-  public var policyProblems: [String]
-
-  public init(
-    texts: [KeptRole: [KeptFile]] = [:], configProblems: [String] = [], policyProblems: [String] = []
-  ) {
-    self.texts = texts
-    self.configProblems = configProblems
-    self.policyProblems = policyProblems
   }
 }
 
@@ -122,11 +81,11 @@ public final class ControlLoop: TimerHandler {
   let persistence: Persistence?
   /// Why the newest snapshot is not on disk; nil while it is, or nothing is kept.
   var stateError: String?
-  private(set) var plan: TierPlan
+  var plan: TierPlan
   private let files: FilesInForce
   var configStatus: ConfigStatus
   var policyStatus: PolicyStatus
-  private(set) var rules: PolicyRules
+  var rules: PolicyRules
   let identity: IdentityWatch
   let sources: SourceSet
   let gateDesk = GateDesk()
@@ -186,8 +145,8 @@ public final class ControlLoop: TimerHandler {
     outcomes = Mailbox(capacity: 4, wake: loop.waker)
     crossings.sourceTrustDomains.publish(plan.upstreamTrustDomains)
     self.files = files
-    configStatus = ConfigStatus(files.configProblems, loadedAt: loop.wallClock)
-    policyStatus = PolicyStatus(files.policyProblems, loadedAt: loop.wallClock, hash: rules.hash)
+    configStatus = ConfigStatus(startedWith: files.configProblems, loadedAt: loop.wallClock)
+    policyStatus = PolicyStatus(startedWith: files.policyProblems, loadedAt: loop.wallClock, hash: rules.hash)
     persistence = plan.state.map {
       Persistence(
         folder: $0, history: plan.history, worker: workers.store, limits: plan.limits, wake: loop.waker)
@@ -228,13 +187,6 @@ public final class ControlLoop: TimerHandler {
     persistence?.keep(files.texts, now: loop.wallClock)
     tell(.config, "configuration refused; the last good one, kept in state, is in use", files.configProblems)
     tell(.policy, "policy refused; the last good one, kept in state, is in force", files.policyProblems)
-  }
-
-  private func tell(_ file: AuditRecord.Event, _ trouble: String, _ problems: [String]) {
-    guard let first = problems.first else { return }
-    report(
-      TierEvent(.error, trouble, problems.prefix(20).map { .init("problem", $0) })
-        .recording(AuditRecord(file, reason: "refused: " + first)))
   }
 
   /// Call when the loop was woken: takes everything that other threads left for this one.
@@ -436,60 +388,6 @@ public final class ControlLoop: TimerHandler {
     return reasons.isEmpty ? "Serving " + served : "Not ready (\(reasons.joined(separator: "; "))); " + served
   }
 
-  // MARK: rules and configuration
-
-  /// Takes over what a reload read. What is nil was refused: the last good one stays.
-  public func reload(_ files: ReloadedFiles) {
-    adopt(files.plan, files.configProblems, needsRestart: files.needsRestart)
-    // Without a configuration nobody knows where the policy is.
-    if files.plan != nil { adopt(files.rules, files.policyProblems) }
-    persistence?.keep(files.texts, now: loop.wallClock)
-  }
-
-  private func adopt(_ next: TierPlan?, _ problems: [String], needsRestart: [String]) {
-    guard let next else {
-      configStatus.state = .refused
-      configStatus.error = problems.first
-      return tell(.config, "configuration refused; the last good one stays in use", problems)
-    }
-    configStatus = ConfigStatus(
-      state: .current, loadedAt: loop.wallClock,
-      error: needsRestart.isEmpty
-        ? nil : "needs a restart to take effect: " + needsRestart.joined(separator: ", "))
-    if !needsRestart.isEmpty {
-      report(
-        TierEvent(
-          .warning, "some changes need a restart", [.init("keys", needsRestart.joined(separator: ", "))]))
-    }
-    let previous = plan
-    let sourcesChanged = previous.sources != next.sources
-    if previous.brake != next.brake { enqueue(.brake(next.brake)) }
-    plan = next
-    crossings.sourceTrustDomains.publish(next.upstreamTrustDomains)
-    for handle in serving { handle.wake() }
-    assignSinks()
-    identity.follow(next)
-    if sourcesChanged {
-      enqueue(.sources(SourceSet.mergeSources(next), SourceSet.truth(next)))
-      sources.replace(next, previous: previous)
-    }
-    report(TierEvent(.notice, "configuration loaded").recording(AuditRecord(.config, reason: "loaded")))
-  }
-
-  private func adopt(_ next: PolicyRules?, _ problems: [String]) {
-    guard let next else {
-      policyStatus.state = .refused
-      policyStatus.error = problems.first
-      return tell(.policy, "policy refused; the last good one stays in force", problems)
-    }
-    rules = next
-    policyStatus = PolicyStatus(state: .current, loadedAt: loop.wallClock, hash: next.hash)
-    report(
-      TierEvent(.notice, "policy loaded", [.init("hash", next.hash)])
-        .recording(AuditRecord(.policy, version: next.hash, reason: "loaded")))
-    enqueue(.rules(next))
-  }
-
   // MARK: serve loops
 
   private func heard(_ message: ServeReport) {
@@ -562,19 +460,6 @@ public final class ControlLoop: TimerHandler {
         reply(.error(status: 503, "The relay is too busy to answer. Try again"))
       }
     }
-  }
-}
-
-extension ConfigStatus {
-  fileprivate init(_ problems: [String], loadedAt: Timestamp) {
-    self.init(state: problems.isEmpty ? .current : .lastGood, loadedAt: loadedAt, error: problems.first)
-  }
-}
-
-extension PolicyStatus {
-  fileprivate init(_ problems: [String], loadedAt: Timestamp, hash: String) {
-    self.init(
-      state: problems.isEmpty ? .current : .lastGood, loadedAt: loadedAt, hash: hash, error: problems.first)
   }
 }
 
