@@ -49,15 +49,16 @@ let package = Package(
     .target(name: "Protos", dependencies: [protobuf], path: "Rooms/Protos"),
     room("Metrics", ["Primitives"]),
     room("TLS", ["COpenSSL", "Primitives"]),
-    room("Trust", ["Primitives", "SPIFFE", "TLS"]),
+    room("Trust", ["Digest", "Primitives", "SPIFFE", "TLS"]),
     room("Gates", ["Policy", "Primitives", "SPIFFE", "Snapshots"]),
+    room("Audit", ["Digest", "Primitives", "SPIFFE"]),
     room("Ring", ["CLiburing", "CLinux", "Primitives"]),
     room("Transport", ["GRPC", "HTTP2", "Primitives", "Ring", "TLS"]),
     room(
       "Downstream",
       [
-        "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE", "Snapshots",
-        "TLS", "Transport", "Trust", "XDS", protobuf,
+        "Audit", "GRPC", "Gates", "MCP", "Metrics", "Policy", "Primitives", "Protos", "Ring", "SPIFFE",
+        "Snapshots", "TLS", "Transport", "Trust", "XDS", protobuf,
       ]),
 
     fuzzer("HTTP2", ["GRPC", "HTTP2", "Primitives"]),
