@@ -17,7 +17,10 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     case 1: _ = try HealthService.list(request, isReady: false)
     case 2:
       var stream = ReflectionStream()
-      for _ in 0..<2 { precondition(!(try stream.answer(request)).isEmpty, "an answer says something") }
+      for _ in 0..<2 {
+        let answer = try stream.answer(request)
+        precondition(!answer.isEmpty, "an answer says something")
+      }
     default:
       let query = try ClientStatusQuery(request)
       let streams = ["a", "Sidecar~1"].filter { query.wants($0) }.map {
