@@ -63,7 +63,7 @@ public struct AuditChain: Sendable {
     writer.object { line in
       line.field("event", AuditRecord.Event.checkpoint.rawValue)
       if let reason { line.field("reason", reason) }
-      line.field("certificates", strings: certificates.map { Base64Text.encode($0) })
+      line.field("certificates", strings: certificates.map { Base64.encode($0[...]) })
     }
     let tail = Array(writer.bytes.dropFirst().dropLast())
     let start = lines.count
@@ -72,7 +72,7 @@ public struct AuditChain: Sendable {
     // Everything of the line up to here is signed, and by its `prev` every line before it.
     let signature = sign(AuditCheckpoint.signedBytes(Array(lines[start...])))
     lines.append(contentsOf: AuditCheckpoint.signatureOpening)
-    lines.append(contentsOf: Base64Text.encode(signature ?? []).utf8)
+    lines.append(contentsOf: Base64.encode((signature ?? [])[...]).utf8)
     lines.append(contentsOf: AuditCheckpoint.signatureEnd)
     close(from: start, &lines)
   }

@@ -204,12 +204,12 @@ public struct AuditVerifier {
 
   private mutating func signatureFault(_ read: AuditLine) -> AuditFault.Kind? {
     guard read.event == "checkpoint" else { return nil }
-    guard let signature = read.signature, let bytes = Base64Text.decode(signature) else {
+    guard let signature = read.signature, let bytes = Base64.decode(Array(signature.utf8)) else {
       return .badSignature("it cannot be read")
     }
     var certificates: [[UInt8]] = []
     for text in read.certificates {
-      guard let certificate = Base64Text.decode(text) else {
+      guard let certificate = Base64.decode(Array(text.utf8)) else {
         return .badSignature("a certificate cannot be read")
       }
       certificates.append(certificate)

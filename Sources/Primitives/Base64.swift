@@ -1,4 +1,4 @@
-// Standard base64 with padding (RFC 4648, section 4): embedded descriptors and `bytes` fields of manifests.
+// Standard base64 with padding (RFC 4648, section 4): descriptors, `bytes` of manifests, signatures.
 
 public enum Base64 {
   /// Nil unless `text` is whole groups of four, padded, with no other character and no stray bits.

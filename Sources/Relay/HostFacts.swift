@@ -16,6 +16,11 @@ extension HostFacts {
       credentialsFolder: variable("CREDENTIALS_DIRECTORY"), workloadAPI: variable("SPIFFE_ENDPOINT_SOCKET"))
   }
 
+  /// Where systemd keeps our state, or would: the first folder it names.
+  static var stateFolder: String {
+    variable("STATE_DIRECTORY")?.split(separator: ":").first.map(String.init) ?? "/var/lib/meshrelay"
+  }
+
   /// Nil when it is not set, or empty.
   private static func variable(_ name: String) -> String? {
     unsafe getenv(name).map { unsafe String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }

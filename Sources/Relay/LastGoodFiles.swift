@@ -10,6 +10,7 @@ import Glibc
 import Policy
 import Primitives
 import Store
+import Tier
 
 /// The texts kept in one state folder.
 struct LastGoodFiles {
@@ -19,18 +20,12 @@ struct LastGoodFiles {
   /// `text`: the configuration as it is now, if it can be read at all; it says where the state is, errors or not.
   init(configPath: String, text: [UInt8]?) {
     self.configPath = configPath
-    folder = text.flatMap { ConfigurationPaths($0, file: configPath).state } ?? LastGoodFiles.standardFolder
+    folder = text.flatMap { ConfigurationPaths($0, file: configPath).state } ?? HostFacts.stateFolder
   }
 
   init(configPath: String, state: String) {
     self.configPath = configPath
     folder = state
-  }
-
-  /// What the unit gives us, or what it would.
-  private static var standardFolder: String {
-    let given = unsafe getenv("STATE_DIRECTORY").map { unsafe String(cString: $0) }
-    return given?.split(separator: ":").first.map(String.init) ?? "/var/lib/meshrelay"
   }
 
   /// The text of this configuration file when it was good last; a file of another path is none.
