@@ -110,7 +110,7 @@ let package = Package(
     room(
       "Identity",
       [
-        "GRPC", "HTTP2", "Primitives", "Protos", "Ring", "SPIFFE", "TLS", "Transport", "Trust",
+        "Digest", "GRPC", "HTTP2", "Primitives", "Protos", "Ring", "SPIFFE", "TLS", "Transport", "Trust",
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
     room("Store", ["Gates", "Primitives", "Snapshots", .product(name: "GRDB", package: "GRDB.swift")]),
@@ -191,7 +191,8 @@ let package = Package(
     tests(
       "Identity",
       [
-        "GRPC", "HTTP2", "Identity", "Primitives", "Protos", "Ring", "SPIFFE", "TLS", "TestCertificates",
+        "COpenSSL", "GRPC", "HTTP2", "Identity", "Primitives", "Protos", "Ring", "SPIFFE", "TLS",
+        "TestCertificates",
         "Transport", "Trust", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ]),
     tests("Documents", ["Documents", "Primitives"]),

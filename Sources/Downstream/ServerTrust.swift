@@ -42,10 +42,10 @@ final class ServerTrust {
     return selectBundles()
   }
 
-  /// What new connections of a listener are taken on; nil while this host has no identity that TLS can use.
+  /// What new connections of a listener are taken on; nil while this host has no identity to show.
   func context(for listener: String) -> TLSContext? {
     if let context = contexts[listener] { return context }
-    guard let credentials else { return nil }
+    guard let credentials, credentials.withdrawnAt == nil else { return nil }
     do throws(TLSError) {
       let context = try TLSContext(
         role: .server, chain: credentials.svid.chain, key: credentials.svid.key, minimum: minimum,
@@ -130,7 +130,7 @@ final class ServerTrust {
   func contextToDial(
     _ verifier: @escaping ([Certificate]) -> TLSVerdict
   ) throws(TLSError) -> TLSContext? {
-    guard let credentials else { return nil }
+    guard let credentials, credentials.withdrawnAt == nil else { return nil }
     return try TLSContext(
       role: .client, chain: credentials.svid.chain, key: credentials.svid.key, minimum: minimum,
       verifier: verifier)

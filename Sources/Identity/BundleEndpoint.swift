@@ -1,7 +1,7 @@
 // The bundle of another trust domain, fetched from its bundle endpoint again and again.
 //
 //     waiting ─time─► fetching ─document─► waiting (as long as the document asks, within bounds)
-//        ▲               └─failure─► waiting (seconds before the first document, one interval after it)
+//        ▲               └─failure─► waiting (seconds before the first document of this process, one interval after it)
 //        └───────────────┘
 //
 // The last good bundle is whoever asked's to keep; here nothing is taken away by a failure. A redirection is
@@ -50,7 +50,7 @@ public final class BundleEndpointClient: TimerHandler {
   /// Bounds on what publishers ask for. Reasons: less would be a load for nothing; with more, an authority that was
   /// withdrawn would be trusted for long.
   static let intervalBounds: (least: Duration, most: Duration) = (.seconds(5), .seconds(3600))
-  /// Waits before there is any document.
+  /// Waits before the first document.
   private static let waits: (first: Duration, longest: Duration) = (.seconds(1), .seconds(60))
   /// Bytes of a document. Reason: an authority has about 1 KiB.
   private static let documentBytesMax = 1024 * 1024
@@ -67,13 +67,17 @@ public final class BundleEndpointClient: TimerHandler {
   private var timer = TimerID.none
   /// The last good one.
   private var bundle: Bundle?
+  /// In this process: what was kept from an earlier one is old, and asked for anew without waiting long.
+  private var hasAnswered = false
   private var trouble: BundleEndpointTrouble?
 
+  /// - Parameter kept: what this endpoint published last, before the process was started.
   public init(
-    _ endpoint: BundleEndpoint, loop: EventLoop, resolver: Resolver, seed: UInt64,
+    _ endpoint: BundleEndpoint, kept: Bundle? = nil, loop: EventLoop, resolver: Resolver, seed: UInt64,
     owner: any BundleEndpointOwner
   ) {
     self.endpoint = endpoint
+    bundle = kept
     self.loop = loop
     self.resolver = resolver
     self.owner = owner
@@ -174,6 +178,7 @@ public final class BundleEndpointClient: TimerHandler {
       return failed(.stepsBack(endpoint.trustDomain, from: last, to: sequence))
     }
     bundle = next
+    hasAnswered = true
     trouble = nil
     wait = BundleEndpointClient.waits.first
     again(after: interval)
@@ -189,11 +194,11 @@ public final class BundleEndpointClient: TimerHandler {
   }
 
   private func failed(_ trouble: BundleEndpointTrouble) {
-    if bundle == nil {
+    if hasAnswered {
+      again(after: interval)
+    } else {
       again(after: wait)
       wait = min(wait * 2, BundleEndpointClient.waits.longest)
-    } else {
-      again(after: interval)
     }
     guard trouble != self.trouble else { return }
     self.trouble = trouble

@@ -36,7 +36,10 @@ public enum BundleEndpointTrouble: Explained, Equatable {
   public var howToFix: String {
     switch self {
     case .unreachable, .refused, .badRedirection: "Compare identity.federation with what the partner operates"
-    case .unusable, .stepsBack: "Tell the operators of the partner"
+    case .unusable: "Tell the operators of the partner"
+    case .stepsBack:
+      "Tell the operators of the partner; if they mean it, take the entry out of identity.federation, reload, and put "
+        + "it back"
     }
   }
 

@@ -3,14 +3,19 @@
 // Our own trust domain's bundle comes from where our SVID comes from, never from a federation: who could write it
 // could make himself anybody. For other trust domains the operator's own word comes before what an agent hands
 // on: an endpoint of `federation`, then a file of `bundles`, then the Workload API. What a source can no longer
-// give stays as it was last; what it takes back is gone. Bundles are never merged, not even of one trust domain.
+// give stays as it was last; what it takes back is gone, our own SVID included. Bundles are never merged, not even of one trust domain.
 
+public import Primitives
 public import SPIFFE
 public import Trust
 
 public struct IdentityBook: Sendable {
   /// The newest usable one.
   public private(set) var svid: X509SVID?
+  /// Whether the Workload API gave it.
+  private var isAgents = false
+  /// When the agent took it back; nil: it has not.
+  public private(set) var withdrawnAt: Timestamp?
   /// From the Workload API: our own and those of federated trust domains.
   private var fromAgent: [TrustDomain: Bundle] = [:]
   /// From files.
@@ -23,13 +28,25 @@ public struct IdentityBook: Sendable {
   /// An answer of the agent replaces the one before. A trust domain whose new bundle is unusable keeps its last.
   public mutating func take(_ identity: WorkloadIdentity) {
     svid = identity.svid
+    isAgents = true
+    withdrawnAt = nil
     fromAgent = IdentityBook.next(identity.bundles, fromAgent, kept: Set(identity.faults.keys))
   }
 
   public mutating func take(_ contents: FileIdentity.Contents) {
     svid = contents.svid
+    isAgents = false
+    withdrawnAt = nil
     fromAgent = [:]
     fromFiles = IdentityBook.next(contents.bundles, fromFiles, kept: Set(contents.faults.keys))
+  }
+
+  /// The agent says that we are not, or no longer, who it said we are. What files say is not its matter.
+  /// True when that takes something away.
+  public mutating func withdraw(at now: Timestamp) -> Bool {
+    guard svid != nil, isAgents, withdrawnAt == nil else { return false }
+    withdrawnAt = now
+    return true
   }
 
   /// Files beside the Workload API.
@@ -76,6 +93,6 @@ public struct IdentityBook: Sendable {
     guard let svid else { return nil }
     let bundles = bundles(own: svid.id.trustDomain)
     guard bundles[svid.id.trustDomain] != nil else { return nil }
-    return Credentials(svid: svid, bundles: bundles, generation: generation)
+    return Credentials(svid: svid, bundles: bundles, generation: generation, withdrawnAt: withdrawnAt)
   }
 }

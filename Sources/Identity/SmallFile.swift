@@ -44,15 +44,84 @@ struct SmallFile {
     let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw .fileUnreadable(path: path, number: errno) }
     defer { close(descriptor) }
+    do throws(SystemFault) {
+      return try content(of: descriptor, atMost: bytesMax)
+    } catch {
+      if error.number == EFBIG { throw .fileTooLarge(path: path, limit: bytesMax) }
+      throw .fileUnreadable(path: path, number: error.number)
+    }
+  }
+}
+
+/// What the system said, as errno.
+struct SystemFault: Error {
+  let number: Int32
+}
+
+extension SmallFile {
+  /// Reads a file that only our user may write and that is no link; anything else is EPERM.
+  static func readPrivate(_ path: String) throws(SystemFault) -> [UInt8] {
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)
+    guard descriptor >= 0 else { throw SystemFault(number: errno) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard unsafe fstat(descriptor, &status) == 0 else { throw SystemFault(number: errno) }
+    guard status.st_mode & S_IFMT == S_IFREG, status.st_uid == geteuid(), status.st_mode & 0o077 == 0 else {
+      throw SystemFault(number: EPERM)
+    }
+    return try content(of: descriptor, atMost: 2 * bytesMax)
+  }
+
+  /// Writes a new file for our user alone, down to the disk; one that is there already is replaced.
+  static func write(_ bytes: [UInt8], to path: String) throws(SystemFault) {
+    unsafe _ = unlink(path)
+    let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard descriptor >= 0 else { throw SystemFault(number: errno) }
+    defer { close(descriptor) }
+    var written = 0
+    while written < bytes.count {
+      let count = unsafe bytes.withUnsafeBytes { buffer in
+        unsafe Glibc.write(descriptor, buffer.baseAddress.map { unsafe $0 + written }, buffer.count - written)
+      }
+      if count < 0 && errno == EINTR { continue }
+      guard count > 0 else { throw SystemFault(number: count < 0 ? errno : EIO) }
+      written += count
+    }
+    guard fsync(descriptor) == 0 else { throw SystemFault(number: errno) }
+  }
+
+  /// Makes names that were added or changed survive a loss of power.
+  static func flush(folder: String) throws(SystemFault) {
+    let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw SystemFault(number: errno) }
+    defer { close(descriptor) }
+    guard fsync(descriptor) == 0 else { throw SystemFault(number: errno) }
+  }
+
+  /// Names in a folder, sorted, without the two dots; none when it cannot be read.
+  static func names(in folder: String) -> [String] {
+    guard let stream = unsafe opendir(folder) else { return [] }
+    defer { unsafe closedir(stream) }
+    var names: [String] = []
+    while let entry = unsafe readdir(stream) {
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+    return names.sorted()
+  }
+
+  private static func content(of descriptor: Int32, atMost limit: Int) throws(SystemFault) -> [UInt8] {
     var content: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 16 * 1024)
     while true {
       let count = unsafe Glibc.read(descriptor, &chunk, chunk.count)
       if count < 0 && errno == EINTR { continue }
-      guard count >= 0 else { throw .fileUnreadable(path: path, number: errno) }
+      guard count >= 0 else { throw SystemFault(number: errno) }
       guard count > 0 else { return content }
       content.append(contentsOf: chunk[..<count])
-      guard content.count <= bytesMax else { throw .fileTooLarge(path: path, limit: bytesMax) }
+      guard content.count <= limit else { throw SystemFault(number: EFBIG) }
     }
   }
 }

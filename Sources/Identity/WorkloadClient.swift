@@ -6,7 +6,8 @@
 //       └──stop────────┴──────► waiting ◄──────────────────┘   (after `following`: the first try is at once)
 //
 // Every request carries `workload.spiffe.io: true`; without it agents refuse. What is offered goes up as it
-// came. What was taken from an earlier answer is not this file's business: an agent that is away takes nothing away.
+// came. What was taken from an earlier answer is not this file's business: an agent that is away takes nothing away,
+// one that refuses an established stream does (decision 085).
 
 public import GRPC
 import Glibc
@@ -170,7 +171,14 @@ public final class WorkloadClient: ConnectionOwner, CallHandler, TimerHandler {
 
   private func meaning(of status: GRPCStatus) -> WorkloadTrouble {
     switch status.code {
-    case .permissionDenied: .noEntry(user: getuid(), said: status.message)
+    case .permissionDenied:
+      // After an answer on this very stream it is about that answer. Before one it may be an agent that has not
+      // heard of our entry yet.
+      if case .following = state {
+        .withdrawn(user: getuid(), said: status.message)
+      } else {
+        .noEntry(user: getuid(), said: status.message)
+      }
     case .invalidArgument, .unimplemented:
       .notWorkloadAPI(endpoint: endpoint.description, said: status.description)
     default: .ended(endpoint: endpoint.description, reason: ForeignText.line(status.description))

@@ -76,6 +76,9 @@ public struct WorkloadOffer: Sendable, CustomStringConvertible, CustomReflectabl
     federated = message.federatedBundles.sorted { $0.key < $1.key }.map { ($0.key, Array($0.value)) }
   }
 
+  /// Whether an SVID of this identity is among them, usable or not.
+  public func names(_ id: SPIFFEID) -> Bool { items.contains { $0.id == id.description } }
+
   public var description: String { "\(items.count) SVIDs, \(federated.count) federated bundles" }
   public var customMirror: Mirror { Mirror(self, children: []) }
 }

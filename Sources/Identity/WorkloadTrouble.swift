@@ -13,6 +13,8 @@ public enum WorkloadTrouble: Explained, Equatable {
   case ended(endpoint: String, reason: String)
   /// PERMISSION_DENIED: the agent knows no registration entry for this process.
   case noEntry(user: UInt32, said: String)
+  /// PERMISSION_DENIED where there was an answer before: the agent takes our SVIDs back.
+  case withdrawn(user: UInt32, said: String)
   /// INVALID_ARGUMENT or UNIMPLEMENTED: this is no Workload API that speaks with us.
   case notWorkloadAPI(endpoint: String, said: String)
   /// An answer that breaks the protocol.
@@ -36,6 +38,9 @@ public enum WorkloadTrouble: Explained, Equatable {
     case .noEntry(let user, let said):
       "No registration entry matches this host: the SPIFFE agent has no identity for user \(user)"
         + WorkloadTrouble.quoted(said)
+    case .withdrawn(let user, let said):
+      "The SPIFFE agent took our SVID back: no registration entry matches user \(user) any more"
+        + WorkloadTrouble.quoted(said)
     case .notWorkloadAPI(let endpoint, let said):
       "\(endpoint) does not answer as a SPIFFE Workload API" + WorkloadTrouble.quoted(said)
     case .malformed(let reason): "The SPIFFE Workload API sent an answer that cannot be used: \(reason)"
@@ -55,6 +60,7 @@ public enum WorkloadTrouble: Explained, Equatable {
   public var why: String {
     switch self {
     case .unreachable: "The agent is not running, or listens elsewhere"
+    case .withdrawn: "The entry was deleted or changed at the SPIRE server"
     case .noEntry: "An entry takes some seconds to reach the agent once it was created"
     case .bundle(_, let error): error.why
     case .unusable(_, let failure): failure.why
@@ -66,7 +72,7 @@ public enum WorkloadTrouble: Explained, Equatable {
     switch self {
     case .unreachable: "Start the SPIRE agent, or correct identity.workloadAPI"
     case .silent, .ended: "Look into the agent's log"
-    case .noEntry(let user, _):
+    case .noEntry(let user, _), .withdrawn(let user, _):
       "Add an entry: spire-server entry create -parentID spiffe://TRUST_DOMAIN/AGENT "
         + "-spiffeID spiffe://TRUST_DOMAIN/NAME -selector unix:uid:\(user)"
     case .notWorkloadAPI: "Correct identity.workloadAPI"

@@ -24,6 +24,7 @@ final class IdentityWatch: TimerHandler {
     case files, agent
     case bundle(TrustDomain)
     case endpoint(TrustDomain)
+    case keeping
     case keyMode
     case toldTwice
   }
@@ -51,6 +52,13 @@ final class IdentityWatch: TimerHandler {
   private var book = IdentityBook()
   private var client: WorkloadClient?
   private var endpoints: [BundleEndpointClient] = []
+  private let keeper: BundleKeeper
+  /// What is on disk has not been read yet: endpoints are asked after it.
+  private var isRestoring = false
+  /// Published by endpoints, and not given to the keeper while it is not known whether they are our own.
+  private var fetched: [TrustDomain: KeptBundle] = [:]
+  /// When the bundles in use came that an earlier process fetched.
+  private var keptSince: [TrustDomain: Timestamp] = [:]
   private let resolver: Resolver
   /// The agent's newest answer while it could not be used.
   private var unusableOffer: WorkloadOffer?
@@ -79,6 +87,7 @@ final class IdentityWatch: TimerHandler {
     resolver = Resolver(worker: resolverWorker, limits: plan.limits, wake: loop.waker)
     federation = plan.federation
     findings = Mailbox(capacity: 16, wake: loop.waker)
+    keeper = BundleKeeper(state: plan.state, worker: worker, wake: loop.waker)
   }
 
   /// Why there is no identity, or not the newest; sentences.
@@ -88,7 +97,8 @@ final class IdentityWatch: TimerHandler {
 
   func start() {
     startSource()
-    for endpoint in federation { start(endpoint) }
+    isRestoring = keeper.restore(federation)
+    if !isRestoring { for endpoint in federation { start(endpoint) } }
   }
 
   private func startSource() {
@@ -126,9 +136,9 @@ final class IdentityWatch: TimerHandler {
 
   // MARK: bundle endpoints
 
-  private func start(_ endpoint: BundleEndpoint) {
+  private func start(_ endpoint: BundleEndpoint, kept: Bundle? = nil) {
     let client = BundleEndpointClient(
-      endpoint, loop: loop, resolver: resolver, seed: generator.next(), owner: self)
+      endpoint, kept: kept, loop: loop, resolver: resolver, seed: generator.next(), owner: self)
     endpoints.append(client)
     client.start()
   }
@@ -143,12 +153,59 @@ final class IdentityWatch: TimerHandler {
     endpoints.removeAll { !next.contains($0.endpoint) }
     let known = Set(endpoints.map(\.endpoint))
     book.keep(endpointsOf: Set(known.map(\.trustDomain)))
-    for endpoint in next where !known.contains(endpoint) { start(endpoint) }
+    fetched = fetched.filter { known.contains($0.value.endpoint) }
+    keptSince = keptSince.filter { domain, _ in known.contains { $0.trustDomain == domain } }
+    keeper.forget(besides: foreignFederation)
+    if !isRestoring { for endpoint in next where !known.contains(endpoint) { start(endpoint) } }
     publish()
+  }
+
+  /// What was on disk at the start. An endpoint that was taken out of the configuration meanwhile is none.
+  private func restored(_ kept: [KeptBundle], _ troubles: [ShelfTrouble]) {
+    isRestoring = false
+    settle(.keeping, troubles.first?.description, .warning)
+    for trouble in troubles.dropFirst() {
+      report(TierEvent(.warning, "identity: a kept bundle is not used", [.init("reason", "\(trouble)")]))
+    }
+    for endpoint in federation {
+      guard let found = kept.first(where: { $0.endpoint == endpoint }) else {
+        start(endpoint)
+        continue
+      }
+      book.take(published: found.bundle)
+      keptSince[endpoint.trustDomain] = found.fetchedAt
+      report(
+        TierEvent(
+          .notice, "a kept bundle is used until its endpoint answers",
+          [
+            .init("trust_domain", endpoint.trustDomain.name), .init("fetched_at", found.fetchedAt.rfc3339),
+          ]))
+      start(endpoint, kept: found.bundle)
+    }
+    publish()
+  }
+
+  /// The endpoints of other trust domains than our own.
+  private var foreignFederation: [BundleEndpoint] {
+    federation.filter { $0.trustDomain != credentials?.svid.id.trustDomain }
+  }
+
+  /// Never our own trust domain's: that one comes with our SVID.
+  private func keepFetched() {
+    guard let own = credentials?.svid.id.trustDomain else { return }
+    for (trustDomain, bundle) in fetched.sorted(by: { $0.key < $1.key }) where trustDomain != own {
+      keeper.keep(bundle)
+    }
+    fetched = [:]
   }
 
   /// Call about once a second.
   func beat() {
+    lookAtHealth()
+    pickUpKept()
+  }
+
+  private func lookAtHealth() {
     let now = loop.steadyWallClock
     for event in health.look(credentials, at: now, jump: loop.wallClockJump) { report(event) }
   }
@@ -208,6 +265,7 @@ final class IdentityWatch: TimerHandler {
   /// Call when the loop was woken.
   func pickUp() {
     resolver.deliver()
+    pickUpKept()
     for finding in findings.drain() {
       looking = false
       again()
@@ -227,6 +285,16 @@ final class IdentityWatch: TimerHandler {
         publish()
       case (.failed(let error), .files): failed(error)
       default: break
+      }
+    }
+  }
+
+  private func pickUpKept() {
+    for outcome in keeper.pickUp() {
+      switch outcome {
+      case .restored(let kept, let troubles): restored(kept, troubles)
+      case .kept(_, let trouble): settle(.keeping, trouble?.description, .warning)
+      case .forgotten: break
       }
     }
   }
@@ -259,10 +327,18 @@ final class IdentityWatch: TimerHandler {
       publish()
     } catch {
       unusableOffer = offer
+      // Every answer is the full state: an identity that is not in it is taken back.
+      if case .noSuchSVID = error, let own = book.svid?.id, !offer.names(own) { withdraw() }
       offerTimer = loop.schedule(
         at: loop.now + IdentityWatch.offerInterval, self, tag: Tag.offer.rawValue)
       settle(.agent, error.description)
     }
+  }
+
+  /// Nothing is shown of the SVID any more; what is open goes on (decision 085).
+  private func withdraw() {
+    guard book.withdraw(at: loop.steadyWallClock) else { return }
+    publish()
   }
 
   // MARK: what it amounts to
@@ -283,6 +359,12 @@ final class IdentityWatch: TimerHandler {
   private func take(_ next: Credentials) {
     let previous = credentials
     credentials = next
+    if let time = next.withdrawnAt {
+      report(
+        TierEvent(
+          .error, "the SPIFFE agent took our SVID back: open connections go on, no new ones are made",
+          [.init("spiffe_id", next.svid.id.description), .init("at", time.rfc3339)]))
+    }
     if previous?.svid.chain != next.svid.chain {
       report(
         TierEvent(
@@ -297,7 +379,9 @@ final class IdentityWatch: TimerHandler {
       report(TierEvent(.notice, "bundles loaded", [.init("trust_domains", names.joined(separator: " "))]))
     }
     adopt(next)
-    beat()
+    if previous?.svid.id.trustDomain != next.svid.id.trustDomain { keeper.forget(besides: foreignFederation) }
+    keepFetched()
+    lookAtHealth()
   }
 
   /// Nil: it is well again.
@@ -306,7 +390,8 @@ final class IdentityWatch: TimerHandler {
     concerns[concern] = text
     guard let text else { return }
     let lasting =
-      credentials == nil ? "no connection can be made or accepted" : "the last good identity stays in use"
+      credentials.map { $0.withdrawnAt == nil } == true
+      ? "the last good identity stays in use" : "no connection can be made or accepted"
     let consequence = level == .error ? lasting : "it is in use, but look at this"
     report(TierEvent(level, "identity: \(consequence)", [.init("reason", text)]))
   }
@@ -323,6 +408,7 @@ extension IdentityWatch: WorkloadClientOwner {
   func workload(_ client: WorkloadClient, offered offer: WorkloadOffer) { consider(offer) }
 
   func workload(_ client: WorkloadClient, isInTrouble trouble: WorkloadTrouble) {
+    if case .withdrawn = trouble { withdraw() }
     settle(.agent, trouble.description)
   }
 }
@@ -332,6 +418,10 @@ extension IdentityWatch: BundleEndpointOwner {
 
   func endpoint(_ endpoint: BundleEndpoint, published bundle: Bundle) {
     book.take(published: bundle)
+    keptSince[endpoint.trustDomain] = nil
+    fetched[endpoint.trustDomain] = KeptBundle(
+      endpoint: endpoint, bundle: bundle, fetchedAt: loop.steadyWallClock)
+    keepFetched()
     settle(
       .endpoint(endpoint.trustDomain),
       bundle.trustDomain == credentials?.svid.id.trustDomain
@@ -341,20 +431,23 @@ extension IdentityWatch: BundleEndpointOwner {
   }
 
   func endpoint(_ endpoint: BundleEndpoint, isInTrouble trouble: BundleEndpointTrouble) {
-    settle(.endpoint(endpoint.trustDomain), trouble.description)
+    let kept = keptSince[endpoint.trustDomain].map {
+      ". In use is what it published before this process was started, fetched at \($0.rfc3339)"
+    }
+    settle(.endpoint(endpoint.trustDomain), trouble.description + (kept ?? ""))
   }
 }
 
 extension Credentials {
   /// How long this host lasts if nothing renews its SVID and its own trust domain's bundle.
   var survivesUntil: Timestamp {
-    let bundle = bundles[svid.id.trustDomain]
-    return min(svid.notAfter, bundle?.notAfter ?? svid.notAfter)
+    let ends = [svid.notAfter, bundles[svid.id.trustDomain]?.notAfter, withdrawnAt].compactMap { $0 }
+    return ends.min() ?? svid.notAfter
   }
 
   fileprivate var anchors: [TrustDomain: [[UInt8]]] { bundles.mapValues(\.anchors) }
 
   fileprivate func hasSameContent(as other: Credentials) -> Bool {
-    svid.chain == other.svid.chain && anchors == other.anchors
+    svid.chain == other.svid.chain && anchors == other.anchors && withdrawnAt == other.withdrawnAt
   }
 }

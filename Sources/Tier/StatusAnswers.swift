@@ -60,6 +60,9 @@ extension ControlLoop {
       if credentials.svid.notAfter < loop.steadyWallClock {
         reasons.append("our own SVID expired at \(credentials.svid.notAfter.rfc3339)")
       }
+      if let time = credentials.withdrawnAt {
+        reasons.append("the SPIFFE agent took our SVID back at \(time.rfc3339)")
+      }
     } else {
       let why = identity.warnings
       reasons.append("no usable identity" + (why.isEmpty ? " yet" : ": " + why.joined(separator: "; ")))

@@ -63,11 +63,17 @@ public struct Credentials: Sendable {
   public let bundles: [TrustDomain: Bundle]
   /// Grows with every change of SVID or bundles.
   public let generation: UInt64
+  /// Since when the SVID must not be shown any more, because whoever issued it took it back; nil: it may be. The
+  /// bundles count all the same: peers of open connections are judged by them.
+  public let withdrawnAt: Timestamp?
 
-  public init(svid: X509SVID, bundles: [TrustDomain: Bundle], generation: UInt64) {
+  public init(
+    svid: X509SVID, bundles: [TrustDomain: Bundle], generation: UInt64, withdrawnAt: Timestamp? = nil
+  ) {
     self.svid = svid
     self.bundles = bundles
     self.generation = generation
+    self.withdrawnAt = withdrawnAt
   }
 
   /// Whether peers with our own bundles would take our SVID, in both roles.

@@ -65,6 +65,9 @@ final class Attempt: DialerOwner, CallHandler {
 
   /// Begins; the owner may hear of the result before this returns.
   func start() {
+    guard trust.credentials.withdrawnAt == nil else {
+      return say(.failed("\(endpoint): not dialled, because the SPIFFE agent took our SVID back"))
+    }
     ownEnd = trust.credentials.svid.notAfter
     do throws(TLSError) {
       let context = try TLSContext(

@@ -7,7 +7,7 @@ import Relay
 struct Subscribe: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Subscribes like a cluster would and prints one JSON line for each response.",
-    discussion: "The identity comes from --config, or from --svid, --key and --bundle.")
+    discussion: "The identity comes from what --config says, or from --svid, --key and --bundle.")
 
   @Argument(help: ArgumentHelp("host:port of an ADS server.", valueName: "address")) var address: String
   @Option(name: .long, help: "Type URL (group/version/Kind), or group/Kind. May be repeated.") var type:

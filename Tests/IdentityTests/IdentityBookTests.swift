@@ -50,6 +50,23 @@ struct IdentityBookTests {
     #expect(book.doublyTold.map(\.name) == ["other", "td"])
   }
 
+  @Test func anSVIDIsTakenBackByWhoGaveIt() throws {
+    var book = IdentityBook()
+    var didTake = book.withdraw(at: epoch)
+    #expect(!didTake, "there is none")
+    book.take(try fromAgent(["other": agentOther.certificate]))
+    #expect(book.credentials(generation: 1)?.withdrawnAt == nil)
+    didTake = book.withdraw(at: epoch)
+    #expect(didTake)
+    let later = Timestamp(seconds: epoch.seconds + 5)
+    didTake = book.withdraw(at: later)
+    #expect(!didTake, "once")
+    #expect(book.credentials(generation: 2)?.withdrawnAt == epoch)
+    #expect(try anchors(book, "other") != nil, "whom we trust is another matter")
+    book.take(try fromAgent([:]))
+    #expect(book.credentials(generation: 3)?.withdrawnAt == nil, "given again")
+  }
+
   @Test func whatIsTakenBackIsGone() throws {
     var book = IdentityBook()
     book.take(try fromAgent(["other": agentOther.certificate]))

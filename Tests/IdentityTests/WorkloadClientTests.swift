@@ -185,6 +185,32 @@ struct WorkloadClientTests {
     #expect(stage.offers == ["/a"])
   }
 
+  /// A refusal after an answer on the same stream takes that answer back; one before an answer does not.
+  @Test func aRefusalOfAnEstablishedStreamTakesBack() throws {
+    let stage = try Stage()
+    try stage.agent.listen(stage.network)
+    stage.agent.answer = try svid("/a")
+    stage.client?.start()
+    stage.run(.seconds(60))
+    stage.agent.end(GRPCStatus(.unavailable, "restarting"))
+    stage.agent.status = GRPCStatus(.permissionDenied, "not synchronised")
+    stage.run(.seconds(5))
+    guard case .noEntry? = stage.troubles.last else {
+      Issue.record("\(stage.troubles)")
+      return
+    }
+    stage.agent.status = nil
+    stage.run(.seconds(60))
+    #expect(stage.offers == ["/a", "/a"])
+    stage.agent.end(GRPCStatus(.permissionDenied, "no identity issued"))
+    stage.run(.milliseconds(100))
+    guard case .withdrawn(_, "no identity issued")? = stage.troubles.last else {
+      Issue.record("\(stage.troubles)")
+      return
+    }
+    #expect(stage.troubles.last?.description.contains("spire-server entry create") == true)
+  }
+
   @Test(arguments: [StatusCode.invalidArgument, .unimplemented])
   func whatTryingAgainDoesNotChangeIsTriedSeldom(_ code: StatusCode) throws {
     let stage = try Stage()

@@ -168,18 +168,93 @@ def test_a_choice_that_is_not_offered_is_explained(folder, agent, trust):
 
 
 def test_what_an_agent_refuses_is_explained(folder, agent, trust):
-    """Without an entry: the command that adds one. With an identity that is then refused: it goes on."""
+    """Without an entry: the command that adds one; and it is tried again."""
     agent.refuse(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
     edge = relay_of(folder, trust, agent).start(identified=False)
     _, why = not_ready(edge, "No registration entry matches this host")
     assert "spire-server entry create" in why and "no identity issued" in why
     agent.offer(entry(trust.issue("relay/edge"), trust))
     edge.wait_ready()
-    agent.refuse(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
-    eventually(lambda: warnings(edge), lambda text: "No registration entry" in text, 10, "a warning")
-    assert edge.get("/readyz")[0] == 200
     agent.refuse(grpc.StatusCode.UNAVAILABLE, "shedding load")
     eventually(lambda: warnings(edge), lambda text: "shedding load" in text, 15, "a warning")
+    # An agent that has just started and not synchronised: nothing is taken away.
+    agent.refuse(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+    eventually(lambda: warnings(edge), lambda text: "No registration entry" in text, 15, "a warning")
+    assert edge.get("/readyz")[0] == 200
+
+
+def is_turned_away(relay, trust):
+    with client_of(relay, trust) as client:
+        client.subscribe(TYPE_URL)
+        client.wait_for_end(timeout=10)
+        return client.responses == []
+
+
+@pytest.mark.parametrize("how", ["refused", "left out"])
+def test_an_svid_that_the_agent_takes_back(folder, agent, trust, how):
+    """No new handshake in either direction, and no stream lost; then it is given again."""
+    policy = edge_policy()
+    policy["clusters"].append({"name": "edge", "identities": [trust.id("relay/edge")], "allow": [{}]})
+    origin = Relay(
+        folder, "origin", trust, sources=[{"name": "files", "directory": {"path": str(MANIFESTS)}}],
+        policy=policy).start()
+    agent.offer(entry(trust.issue("relay/edge"), trust, hint="relay"))
+    edge = relay_of(folder, trust, agent, select={"hint": "relay"})
+    edge.configuration["sources"] = [origin.as_upstream()]
+    edge.write_configuration()
+    edge.start()
+    with client_of(edge, trust) as client:
+        client.subscribe(TYPE_URL)
+        client.sync(TYPE_URL)
+        if how == "refused":
+            agent.refuse(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+        else:
+            agent.offer(entry(trust.issue("somebody/else"), trust))
+        not_ready(edge, "the SPIFFE agent took our SVID back")
+        expected = "spire-server entry create" if how == "refused" else "no SVID with the hint"
+        eventually(lambda: warnings(edge), lambda text: expected in text, 10, "what to do")
+        assert edge.log.count("open connections go on, no new ones are made") == 1
+        survives = edge.metric("meshrelay_survives_until_timestamp_seconds")
+        assert abs(survives - time.time()) < 60
+        assert is_turned_away(edge, trust)
+        assert client.end_state is None and edge.status["sources"][0]["state"] == "synced"
+        # Its own dials, too: the upstream is lost, comes back, and meets nobody.
+        port = origin.port
+        origin.kill()
+        origin.start()
+        assert origin.port == port
+        eventually(
+            lambda: edge.status["sources"][0]["lastError"] or "", lambda text: "took our SVID back" in text, 20,
+            "the reason why the upstream is not dialled")
+        assert client.end_state is None
+        assert not any("relay/edge" in entry["spiffeID"] for entry in origin.status["clients"])
+        agent.offer(entry(trust.issue("relay/edge"), trust, hint="relay"))
+        edge.wait_ready()
+        eventually(lambda: edge.status["sources"][0]["state"], lambda state: state == "synced", 20, "the upstream")
+        with client_of(edge, trust) as other:
+            other.subscribe(TYPE_URL)
+            assert set(other.sync(TYPE_URL)) == AT_START
+        assert client.end_state is None and warnings(edge) == ""
+
+
+def test_a_federated_bundle_changes_without_a_rotation(folder, agent, trust):
+    """One answer, the same SVID, another bundle: why no second stream is needed (decision 086)."""
+    partner, successor = TrustDomain(folder / "partner", "partner.example"), TrustDomain(folder / "next", "partner.example")
+    policy = edge_policy()
+    policy["clusters"].append(
+        {"name": "partner", "identities": ["spiffe://partner.example/*"], "allow": [{"namespaces": ["shop"]}]})
+    same = entry(trust.issue("relay/edge"), trust)
+    agent.offer(same, federated={"partner.example": der_bundle(partner)})
+    edge = relay_of(folder, trust, agent, policy=policy).start()
+    with StateOfTheWorld(edge.address, partner.issue("istiod"), trust.bundle) as client:
+        client.subscribe(TYPE_URL)
+        assert set(client.sync(TYPE_URL)) == {"shop/catalogue"}
+        agent.offer(same, federated={"partner.example": der_bundle(partner, successor)})
+        eventually(lambda: edge.log.count("bundles loaded"), lambda count: count == 2, 5, "the new bundle")
+        with StateOfTheWorld(edge.address, successor.issue("istiod"), trust.bundle) as newcomer:
+            newcomer.subscribe(TYPE_URL)
+            assert set(newcomer.sync(TYPE_URL)) == {"shop/catalogue"}
+        assert client.end_state is None and edge.log.count("identity loaded") == 1
 
 
 def test_what_is_no_workload_api_is_told(folder, agent, trust):

@@ -169,6 +169,79 @@ def test_only_the_named_workload_may_publish(folder, trust, partner):
         endpoint.stop()
 
 
+def test_what_an_endpoint_published_outlives_the_process(folder, trust, partner):
+    """The endpoint is gone for good: known after a restart, by the same configuration only, and only as it was written."""
+    server = trust.issue("spire/server")
+    endpoint = Endpoint(server.certificate, server.key)
+    endpoint.publish(document(partner, sequence=7))
+    federation = [
+        {"trustDomain": "partner.example", "url": f"https://127.0.0.1:{endpoint.port}/bundle",
+         "profile": "https_spiffe", "spiffeID": server.uri}]
+    state = folder / "state"
+    edge = relay_of(folder, trust, federation)
+    edge.configuration["state"] = str(state)
+    edge.write_configuration()
+    try:
+        edge.start()
+        kept = state / "bundles" / "partner.example"
+        eventually(kept.exists, bool, 10, "the kept bundle")
+        assert kept.stat().st_mode & 0o777 == 0o600 and kept.parent.stat().st_mode & 0o777 == 0o700
+        assert '"sequence":7' in kept.read_text()
+    finally:
+        endpoint.stop()
+    edge.kill()
+    edge.start()
+    newest = partner.issue("istiod")
+    eventually(lambda: is_served(edge, trust, newest), bool, 15, "the partner, by the kept bundle")
+    assert "a kept bundle is used until its endpoint answers" in edge.log
+    eventually(lambda: warnings(edge), lambda text: "In use is what it published before" in text, 15, "a warning")
+    # Somebody writes into it: set aside and told, and nobody of the partner is let in.
+    edge.kill()
+    good = kept.read_bytes()
+    stranger = TrustDomain(folder / "stranger", "partner.example")
+    kept.write_bytes(good.replace(
+        base64.b64encode(der_bundle(partner)), base64.b64encode(der_bundle(stranger))))
+    assert kept.read_bytes() != good
+    edge.start()
+    eventually(lambda: warnings(edge), lambda text: "its hash is wrong" in text, 10, "a warning")
+    assert not is_served(edge, trust, stranger.issue("istiod")) and not is_served(edge, trust, newest)
+    assert (kept.parent / "partner.example.aside").exists() and not kept.exists()
+    # Another URL: what the first one published is none of ours.
+    edge.kill()
+    kept.write_bytes(good)
+    kept.chmod(0o600)
+    federation[0]["url"] = federation[0]["url"].replace("/bundle", "/other")
+    edge.write_configuration()
+    edge.start()
+    eventually(lambda: warnings(edge), lambda text: "gives no bundle" in text, 10, "a warning")
+    assert "partner.example" not in trusted(edge)
+    # Named no more: forgotten.
+    edge.kill()
+    del edge.configuration["identity"]["federation"]
+    edge.write_configuration()
+    edge.start()
+    eventually(lambda: kept.exists(), lambda there: not there, 10, "the file is gone")
+
+
+def test_our_own_trust_domain_is_never_kept(folder, trust):
+    server = trust.issue("spire/server")
+    endpoint = Endpoint(server.certificate, server.key)
+    try:
+        endpoint.publish(document(TrustDomain(folder / "stranger", "example.org")))
+        edge = relay_of(
+            folder, trust,
+            [{"trustDomain": "example.org", "url": f"https://127.0.0.1:{endpoint.port}/bundle",
+              "profile": "https_spiffe", "spiffeID": server.uri}])
+        edge.configuration["state"] = str(folder / "state")
+        edge.write_configuration()
+        edge.start()
+        eventually(lambda: warnings(edge), lambda text: "our own trust domain" in text, 10, "a warning")
+        assert not (folder / "state" / "bundles" / "example.org").exists()
+        assert is_served(edge, trust, trust.issue("cluster/all/istiod"))
+    finally:
+        endpoint.stop()
+
+
 def web_authority(folder):
     """A CA for web servers and a certificate for localhost by it."""
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -73,7 +73,7 @@ enum RoomTable {
         "SPIFFE", "Trust",
       ], libraries: ["SwiftProtobuf"], dataPath: true),
     room(
-      "Identity", 5, ["Transport", "Ring", "TLS", "GRPC", "HTTP2", "Protos", "Trust", "SPIFFE"],
+      "Identity", 5, ["Transport", "Ring", "TLS", "GRPC", "HTTP2", "Protos", "Trust", "SPIFFE", "Digest"],
       libraries: ["SwiftProtobuf"]),
     room("Store", 5, ["Gates", "Snapshots"], libraries: ["GRDB"]),
     room("Trail", 5, ["Audit", "Digest"]),
