@@ -6,7 +6,7 @@ SWIFT_BUILD := swift build --build-tests
 SWIFT_TEST := swift test --skip-build --no-parallel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint unit check integration test demo sim soak fuzz bench deb system-test clean
+.PHONY: help setup build lint unit check integration test demo sim soak rotations fuzz bench deb system-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ sim: build ## replay one simulation or run many: make sim SEED=42, make sim SEED
 
 soak: build ## five tiers and kill -9, a thousand times: make soak KILLS=1000 SEED=7
 	MESHRELAY_KILLS=$(or $(KILLS),1000) MESHRELAY_SEED=$(or $(SEED),7) Tests/Integration/run -k five_tiers
+
+rotations: build ## our own SVID renewed under load, a thousand times: make rotations TIMES=1000
+	MESHRELAY_ROTATIONS=$(or $(TIMES),1000) Tests/Integration/run -k test_rotation_under_load
 
 fuzz: ## fuzz one target for a while: make fuzz TARGET=HTTP2 SECONDS=60
 	@Fuzz/run "$(TARGET)" "$(or $(SECONDS),60)"
