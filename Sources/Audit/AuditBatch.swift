@@ -42,6 +42,9 @@ public struct AuditBatch: Sendable {
     append(record, at: time)
   }
 
+  /// Room for records of this many bytes together.
+  public mutating func reserveCapacity(_ byteCount: Int) { bytes.reserveCapacity(byteCount) }
+
   public var isEmpty: Bool { ends.isEmpty }
   public var count: Int { ends.count }
 
@@ -55,10 +58,7 @@ public struct AuditBatch: Sendable {
   public mutating func append(
     _ event: AuditRecord.Event, _ who: AuditPiece, _ what: AuditPiece, at now: @autoclosure () -> Timestamp
   ) {
-    if isEmpty {
-      time = now()
-      bytes.reserveCapacity(16 * 1024)
-    }
+    if isEmpty { time = now() }
     switch event {
     case .deliver: bytes.append(contentsOf: AuditBatch.deliver)
     case .ack: bytes.append(contentsOf: AuditBatch.ack)

@@ -40,13 +40,21 @@ public struct AuditChain: Sendable {
 
   /// Adds the lines of a batch to `lines`.
   public mutating func append(_ batch: AuditBatch, to lines: inout [UInt8]) {
-    let time = Array(batch.time.rfc3339.utf8)
-    lines.reserveCapacity(lines.count + batch.bytes.count + batch.count * AuditChain.openingBytes)
+    var opening = LineOpening(time: batch.time, after: head)
+    var hasher = LineHasher()
+    lines.reserveCapacity(lines.count + batch.bytes.count + batch.count * (opening.bytes.count + 16))
     var start = 0
     for end in batch.ends {
-      append(time, batch.bytes[start..<end], to: &lines)
+      let line = lines.count
+      lines.append(contentsOf: opening.bytes)
+      appendLost(to: &lines)
+      lines.append(contentsOf: batch.bytes[start..<end])
+      hasher.hash(lines, from: line)
+      opening.follow(hasher.digest)
+      lines.append(UInt8(ascii: "\n"))
       start = end
     }
+    head = opening.head
   }
 
   public mutating func append(_ record: AuditRecord, at time: Timestamp, to lines: inout [UInt8]) {
@@ -67,48 +75,26 @@ public struct AuditChain: Sendable {
     }
     let tail = Array(writer.bytes.dropFirst().dropLast())
     let start = lines.count
-    open(Array(time.rfc3339.utf8), to: &lines)
+    lines.append(contentsOf: LineOpening(time: time, after: head).bytes)
+    appendLost(to: &lines)
     lines.append(contentsOf: tail)
     // Everything of the line up to here is signed, and by its `prev` every line before it.
     let signature = sign(AuditCheckpoint.signedBytes(Array(lines[start...])))
     lines.append(contentsOf: AuditCheckpoint.signatureOpening)
     lines.append(contentsOf: Base64.encode((signature ?? [])[...]).utf8)
     lines.append(contentsOf: AuditCheckpoint.signatureEnd)
-    close(from: start, &lines)
-  }
-
-  private mutating func append(_ time: [UInt8], _ tail: ArraySlice<UInt8>, to lines: inout [UInt8]) {
-    let start = lines.count
-    open(time, to: &lines)
-    lines.append(contentsOf: tail)
-    close(from: start, &lines)
-  }
-
-  /// Bytes before `"event"`, at most: time, number, hash and a count of what was lost.
-  private static let openingBytes = 180
-
-  private func open(_ time: [UInt8], to lines: inout [UInt8]) {
-    lines.append(contentsOf: AuditChain.beforeTime)
-    lines.append(contentsOf: time)
-    lines.append(contentsOf: AuditChain.beforeSeq)
-    AuditChain.append(decimal: head.seq + 1, to: &lines)
-    lines.append(contentsOf: AuditChain.beforePrev)
-    lines.append(contentsOf: head.hash)
-    lines.append(contentsOf: AuditChain.afterPrev)
-    if lost > 0 {
-      lines.append(contentsOf: AuditChain.beforeLost)
-      AuditChain.append(decimal: UInt64(lost), to: &lines)
-      lines.append(UInt8(ascii: ","))
-    }
-  }
-
-  private mutating func close(from start: Int, _ lines: inout [UInt8]) {
-    let hash = unsafe lines.withUnsafeBytes { all in
-      unsafe SHA256.hash(UnsafeRawBufferPointer(rebasing: all[start...]))
-    }
-    head = AuditHead(seq: head.seq + 1, hash: AuditChain.hex(hash))
-    lost = 0
+    var hasher = LineHasher()
+    hasher.hash(lines, from: start)
+    head = AuditHead(seq: head.seq + 1, hash: LineHasher.digits(of: hasher.digest))
     lines.append(UInt8(ascii: "\n"))
+  }
+
+  private mutating func appendLost(to lines: inout [UInt8]) {
+    guard lost > 0 else { return }
+    lines.append(contentsOf: AuditChain.beforeLost)
+    lines.append(contentsOf: String(lost).utf8)
+    lines.append(UInt8(ascii: ","))
+    lost = 0
   }
 
   static let beforeTime = Array(#"{"time":""#.utf8)
@@ -116,23 +102,89 @@ public struct AuditChain: Sendable {
   static let beforePrev = Array(#","prev":""#.utf8)
   static let afterPrev = Array(#"","#.utf8)
   static let beforeLost = Array(#""lost":"#.utf8)
+}
 
-  private static func append(decimal value: UInt64, to lines: inout [UInt8]) {
-    guard value >= 10 else { return lines.append(UInt8(ascii: "0") + UInt8(value)) }
-    append(decimal: value / 10, to: &lines)
-    lines.append(UInt8(ascii: "0") + UInt8(value % 10))
+/// What stands before `"event"`: time, number and the hash of the line before. From line to line only the digits
+/// change, in place.
+private struct LineOpening {
+  private(set) var bytes: [UInt8] = []
+  private let time: Timestamp
+  private var seq: UInt64
+  /// Where the digits of the number and of the hash stand.
+  private var number = 0..<0
+  private var hash = 0..<0
+  /// Hash of the newest line.
+  private(set) var previous: [UInt8]
+
+  init(time: Timestamp, after head: AuditHead) {
+    self.time = time
+    seq = head.seq
+    previous = head.hash
+    write()
   }
 
-  private static let digits = Array("0123456789abcdef".utf8)
+  /// The newest line.
+  var head: AuditHead { AuditHead(seq: seq, hash: previous) }
 
-  static func hex(_ bytes: [UInt8]) -> [UInt8] {
-    var text: [UInt8] = []
-    text.reserveCapacity(2 * bytes.count)
-    for byte in bytes {
-      text.append(digits[Int(byte >> 4)])
-      text.append(digits[Int(byte & 15)])
+  private mutating func write() {
+    bytes = AuditChain.beforeTime + Array(time.rfc3339.utf8) + AuditChain.beforeSeq
+    let digits = Array(String(seq + 1).utf8)
+    number = bytes.count..<(bytes.count + digits.count)
+    bytes += digits + AuditChain.beforePrev
+    hash = bytes.count..<(bytes.count + AuditHead.digits)
+    bytes += previous + AuditChain.afterPrev
+  }
+
+  /// A line with this digest was written: the next one follows it.
+  mutating func follow(_ digest: [UInt8]) {
+    seq += 1
+    LineHasher.write(digest, to: &previous, at: 0)
+    LineHasher.write(digest, to: &bytes, at: hash.lowerBound)
+    for place in number.reversed() {
+      guard bytes[place] == UInt8(ascii: "9") else {
+        bytes[place] += 1
+        return
+      }
+      bytes[place] = UInt8(ascii: "0")
     }
+    // Only nines: one digit more.
+    write()
+  }
+}
+
+/// Hashes many lines without an allocation for each.
+struct LineHasher {
+  private var stream = SHA256Stream()
+  /// Of the line hashed last.
+  private(set) var digest = [UInt8](repeating: 0, count: SHA256.byteCount)
+
+  /// Hashes `lines` from `start` to its end.
+  mutating func hash(_ lines: [UInt8], from start: Int) {
+    unsafe lines.withUnsafeBytes { unsafe stream.update(UnsafeRawBufferPointer(rebasing: $0[start...])) }
+    stream.finish(into: &digest)
+  }
+
+  static func digits(of digest: [UInt8]) -> [UInt8] {
+    var text = [UInt8](repeating: 0, count: 2 * digest.count)
+    write(digest, to: &text, at: 0)
     return text
+  }
+
+  /// Writes hexadecimal digits over what is there.
+  static func write(_ digest: [UInt8], to text: inout [UInt8], at start: Int) {
+    precondition(start >= 0 && start + 2 * digest.count <= text.count, "digits go where digits stood")
+    unsafe text.withUnsafeMutableBufferPointer { text in
+      var place = start
+      for byte in digest {
+        unsafe text[place] = digit(byte >> 4)
+        unsafe text[place + 1] = digit(byte & 15)
+        place += 2
+      }
+    }
+  }
+
+  private static func digit(_ value: UInt8) -> UInt8 {
+    value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value
   }
 }
 

@@ -53,7 +53,7 @@ public struct AuditLine: Sendable {
     certificates = rest.certificates
     signature = rest.signature
     unsigned = bytes[..<(rest.signatureStart ?? bytes.endIndex)]
-    hash = AuditChain.hex(unsafe bytes.withUnsafeBytes { unsafe SHA256.hash($0) })
+    hash = LineHasher.digits(of: unsafe bytes.withUnsafeBytes { unsafe SHA256.hash($0) })
   }
 
   private struct Rest {

@@ -37,8 +37,16 @@ public struct SHA256Stream {
 
   /// The digest of everything since the start or the last `finish`; the stream begins anew.
   public mutating func finish() -> [UInt8] {
+    var digest = [UInt8](repeating: 0, count: SHA256.byteCount)
+    finish(into: &digest)
+    return digest
+  }
+
+  /// The same, into `digest`, which has `SHA256.byteCount` bytes: for many in a row.
+  public mutating func finish(into digest: inout [UInt8]) {
+    precondition(digest.count == SHA256.byteCount, "a SHA-256 digest has 32 bytes")
     makeUnique()
-    return context.finish()
+    context.finish(into: &digest)
   }
 
   private mutating func makeUnique() {
@@ -62,7 +70,8 @@ private final class HashContext {
       preconditionFailure("no memory for a SHA-256 state of about 200 bytes")
     }
     unsafe self.pointer = pointer
-    begin()
+    let done = unsafe EVP_DigestInit_ex(pointer, EVP_sha256(), nil)
+    precondition(done == 1, "OpenSSL without SHA-256 cannot run this program")
   }
 
   deinit { unsafe EVP_MD_CTX_free(pointer) }
@@ -73,16 +82,11 @@ private final class HashContext {
     precondition(done == 1, "OpenSSL refused to hash bytes")
   }
 
-  func finish() -> [UInt8] {
-    var digest = [UInt8](repeating: 0, count: SHA256.byteCount)
+  func finish(into digest: inout [UInt8]) {
     let done = unsafe EVP_DigestFinal_ex(pointer, &digest, nil)
     precondition(done == 1, "OpenSSL refused to finish a hash")
-    begin()
-    return digest
-  }
-
-  private func begin() {
-    let done = unsafe EVP_DigestInit_ex(pointer, EVP_sha256(), nil)
-    precondition(done == 1, "OpenSSL without SHA-256 cannot run this program")
+    // Without a type: the same as before, and OpenSSL need not look for it again.
+    let begun = unsafe EVP_DigestInit_ex(pointer, nil, nil)
+    precondition(begun == 1, "OpenSSL refused to begin a hash anew")
   }
 }

@@ -30,6 +30,8 @@ final class ClientStream: CallHandler, TimerHandler {
   private var held = (count: 0, bytes: 0)
   /// Will be asked again when records can be made.
   private var isStalled = false
+  /// There may be more to send than there was room for.
+  private var isCrowded = false
 
   private struct Withdrawal {
     let timer: TimerID
@@ -143,8 +145,10 @@ final class ClientStream: CallHandler, TimerHandler {
     // What was asked stands on record before what was answered.
     while let event = role.nextEvent() { noted(event) }
     do throws(StreamFault) {
+      isCrowded = true
       while mayDeliver, !stallsForRecords {
         guard let response = try role.nextResponse(now: loop.now) else {
+          isCrowded = false
           withdrawal?.isQueued = held.count == 0
           break
         }
@@ -186,7 +190,8 @@ final class ClientStream: CallHandler, TimerHandler {
     drop(response)
     guard call.isOpen else { return }
     call.send(head: response.head, body: response.body)
-    if held.count == 0 { pump() }
+    // Otherwise nothing has changed since it was last asked.
+    if held.count == 0, isCrowded || withdrawal != nil { pump() }
   }
 
   /// Nobody is left to have it.

@@ -1,6 +1,7 @@
 // What one serve loop records, and what waits for its record: a response leaves only after its `deliver` is in the
 // log (docs/audit.md). The loop never waits: records go to the writer once per turn, responses are kept here in order,
-// and the writer's wake lets them go. A lane that is full stops what would begin anew, never what ends a grant.
+// and the writer's wake lets them go. Nothing waits for the record of an ACK: those go along with the next that
+// something waits for, or a moment later. A lane that is full stops what would begin anew, never what ends a grant.
 
 import Audit
 import Primitives
@@ -9,7 +10,7 @@ import SPIFFE
 import Snapshots
 import Transport
 
-final class Scribe {
+final class Scribe: TimerHandler {
   private struct Held {
     /// Number of its record within this loop.
     let record: UInt64
@@ -17,15 +18,15 @@ final class Scribe {
     let response: StreamResponse
   }
 
-  private struct Name: Hashable {
-    let typeURL: String
-    let version: String
-  }
-
   private let lane: AuditLane
   private let loop: EventLoop
-  /// Records of this turn.
+  /// Records that are not handed over: of this turn, and ACKs of earlier ones.
   private var batch = AuditBatch()
+  /// Bytes of the batch handed over last: as much is likely next time.
+  private var usualBytes = 0
+  /// Something in the batch must not wait.
+  private var mustHandOver = false
+  private var patience = TimerID.none
   /// Records since the start, this turn's included.
   private var recorded: UInt64 = 0
   /// Oldest first; those before `next` have left.
@@ -34,20 +35,23 @@ final class Scribe {
   /// Streams that had something to say while the lane was full.
   private var stalled: [ClientStream] = []
   /// The same content goes to many clients: what is said of it is encoded once. By view number.
-  private var delivered: [Name: (view: UInt64, piece: AuditPiece)] = [:]
-  private var acknowledged: [Name: AuditPiece] = [:]
+  private var delivered = PieceMemory()
+  private var acknowledged = PieceMemory()
   private var refusals = RefusalMeter()
 
   /// Handed over before the turn ends. Reason: the writer works while the loop goes on.
   private static let batchBytes = 64 * 1024
-  /// Pieces remembered. Reason: 200 bytes each; when full it starts anew.
-  private static let piecesMost = 1024
+  /// Places for responses that are kept while none waits.
+  private static let heldKept = 4096
+  /// How long the record of an ACK waits for company. Reason: a wake of the writer costs more than the record, and
+  /// ACKs trickle in.
+  private static let ackPatience: Duration = .milliseconds(50)
 
   init(_ lane: AuditLane, loop: EventLoop) {
     self.lane = lane
     self.loop = loop
     lane.attach(loop.waker)
-    loop.onTurnEnd = { [weak self] in self?.handOver() }
+    loop.onTurnEnd = { [weak self] in self?.endTurn() }
   }
 
   /// Nothing may begin that needs a record.
@@ -58,6 +62,7 @@ final class Scribe {
   func record(_ record: AuditRecord) {
     batch.append(record, at: loop.wallClock)
     recorded &+= 1
+    mustHandOver = true
     handOverIfLarge()
   }
 
@@ -76,41 +81,39 @@ final class Scribe {
   }
 
   func acknowledged(_ typeURL: String, _ version: String, by who: AuditPiece) {
-    let name = Name(typeURL: typeURL, version: version)
-    let what: AuditPiece
-    if let known = acknowledged[name] {
-      what = known
-    } else {
-      what = AuditPiece(type: typeURL, version: version)
-      if acknowledged.count >= Scribe.piecesMost { acknowledged = [:] }
-      acknowledged[name] = what
+    let what = acknowledged.piece(of: typeURL, version, in: 0) { AuditPiece(type: typeURL, version: version) }
+    append(.ack, who, what)
+    if batch.bytes.count >= Scribe.batchBytes {
+      handOver()
+    } else if patience == .none {
+      patience = loop.schedule(at: loop.now + Scribe.ackPatience, self, tag: 0)
     }
-    batch.append(.ack, who, what, at: loop.wallClock)
+  }
+
+  private func append(_ event: AuditRecord.Event, _ who: AuditPiece, _ what: AuditPiece) {
+    if batch.isEmpty { batch.reserveCapacity(usualBytes) }
+    batch.append(event, who, what, at: loop.wallClock)
     recorded &+= 1
-    handOverIfLarge()
   }
 
   // MARK: responses
 
   /// Records a delivery and keeps the response until the record is written; then `stream` is given it back.
   func hold(_ response: StreamResponse, of view: View, for stream: ClientStream, who: AuditPiece) {
-    batch.append(.deliver, who, what(response, view), at: loop.wallClock)
-    recorded &+= 1
+    append(.deliver, who, what(response, view))
+    mustHandOver = true
     held.append(Held(record: recorded, stream: stream, response: response))
     handOverIfLarge()
   }
 
   private func what(_ response: StreamResponse, _ view: View) -> AuditPiece {
-    let name = Name(typeURL: response.typeURL, version: response.version)
-    if let known = delivered[name], known.view == view.number { return known.piece }
-    // A part of a view (names, a withdrawal) has a version of its own: the whole one is in a `publish`.
-    let type = Scribe.type(named: response.typeURL)
-    let whole = type.map { (view.collections[$0] ?? .empty).version.description }
-    let piece = AuditPiece(
-      type: response.typeURL, version: response.version, view: whole, sequence: view.position.sequence)
-    if delivered.count >= Scribe.piecesMost { delivered = [:] }
-    delivered[name] = (view.number, piece)
-    return piece
+    delivered.piece(of: response.typeURL, response.version, in: view.number) {
+      // A part of a view (names, a withdrawal) has a version of its own: the whole one is in a `publish`.
+      let type = Scribe.type(named: response.typeURL)
+      let whole = type.map { (view.collections[$0] ?? .empty).version.description }
+      return AuditPiece(
+        type: response.typeURL, version: response.version, view: whole, sequence: view.position.sequence)
+    }
   }
 
   /// In any dialect's words; nil for what nobody has.
@@ -142,7 +145,10 @@ final class Scribe {
         }
       }
     }
-    if next == held.count || next > 4096 {
+    if next == held.count {
+      held.removeAll(keepingCapacity: next <= Scribe.heldKept)
+      next = 0
+    } else if next > Scribe.heldKept {
       held.removeFirst(next)
       next = 0
     }
@@ -158,10 +164,23 @@ final class Scribe {
     if batch.bytes.count >= Scribe.batchBytes { handOver() }
   }
 
-  /// Gives this turn's records to the writer.
+  private func endTurn() {
+    if mustHandOver { handOver() }
+  }
+
+  func timerFired(_ id: TimerID, tag: Int) {
+    patience = .none
+    handOver()
+  }
+
+  /// Gives everything recorded so far to the writer.
   func handOver() {
     guard !batch.isEmpty else { return }
+    mustHandOver = false
+    loop.cancel(patience)
+    patience = .none
     let first = recorded &- UInt64(batch.count)
+    usualBytes = batch.bytes.count
     let fits = lane.hand(batch)
     batch = AuditBatch()
     // Lost and counted: a delivery without a record does not leave, and its stream with it.
@@ -172,5 +191,42 @@ final class Scribe {
     let denied = held[next...].filter { $0.record > record }
     held.removeAll { $0.record > record }
     for entry in denied { entry.stream.deny(entry.response) }
+  }
+}
+
+/// What is said of content, encoded once for all who are given it.
+private struct PieceMemory {
+  private struct Name: Hashable {
+    let typeURL: String
+    let version: String
+  }
+
+  private struct Entry {
+    let name: Name
+    /// Number of the view it is said of.
+    let view: UInt64
+    let piece: AuditPiece
+  }
+
+  private var entries: [Name: Entry] = [:]
+  /// A push says the same of one type to everybody.
+  private var newest: Entry?
+
+  /// Pieces remembered. Reason: 200 bytes each; when full it starts anew.
+  private static let piecesMost = 1024
+
+  mutating func piece(
+    of typeURL: String, _ version: String, in view: UInt64, make: () -> AuditPiece
+  ) -> AuditPiece {
+    if let newest, newest.view == view, newest.name.version == version, newest.name.typeURL == typeURL {
+      return newest.piece
+    }
+    let name = Name(typeURL: typeURL, version: version)
+    let entry =
+      entries[name].flatMap { $0.view == view ? $0 : nil } ?? Entry(name: name, view: view, piece: make())
+    if entries.count >= PieceMemory.piecesMost { entries = [:] }
+    entries[name] = entry
+    newest = entry
+    return entry.piece
   }
 }

@@ -326,6 +326,7 @@ public final class ServeLoop: ListenerOwner {
       drain(within: time)
     case .stop:
       scribe?.settleRefusals(all: true)
+      scribe?.handOver()
       loop.stop()
     }
   }

@@ -46,9 +46,12 @@ final class FolderWatch: Sendable {
     var names: Set<String>
   }
 
-  private static let mask =
-    UInt32(IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB)
-    | UInt32(IN_DELETE_SELF | IN_MOVE_SELF) | UInt32(bitPattern: Int32(IN_ONLYDIR))
+  /// What moves or replaces an entry. A folder may be watched for both reasons, so masks add up.
+  private static let nameMask =
+    UInt32(IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
+    | UInt32(IN_MASK_ADD) | UInt32(bitPattern: Int32(IN_ONLYDIR))
+  /// Also what is written: not asked for on the way to a directory, where others may write all the time.
+  private static let contentMask = nameMask | UInt32(IN_MODIFY | IN_CLOSE_WRITE)
 
   /// Nil with the reason in `trouble` when the kernel gives no inotify instance.
   static func open() -> (watch: FolderWatch?, trouble: String?) {
@@ -63,7 +66,7 @@ final class FolderWatch: Sendable {
 
   /// Watches everything in a folder. Returns the watch, or why it could not be had.
   func watchContent(of path: String, _ folder: FolderID) -> Result<Int32, WatchError> {
-    add(path) { watched in
+    add(path, Self.contentMask) { watched in
       var next = watched ?? Watched(folder: folder, isContent: true, names: [])
       next.isContent = true
       return next
@@ -72,7 +75,7 @@ final class FolderWatch: Sendable {
 
   /// Watches for one name in a folder on the way to the directory.
   func watchName(_ name: String, in path: String) -> Result<Int32, WatchError> {
-    add(path) { watched in
+    add(path, Self.nameMask) { watched in
       var next = watched ?? Watched(folder: FolderID(device: 0, inode: 0), isContent: false, names: [])
       next.names.insert(name)
       return next
@@ -89,10 +92,12 @@ final class FolderWatch: Sendable {
     for watch in gone { _ = inotify_rm_watch(descriptor, watch) }
   }
 
-  private func add(_ path: String, _ change: (Watched?) -> Watched) -> Result<Int32, WatchError> {
+  private func add(_ path: String, _ mask: UInt32, _ change: (Watched?) -> Watched)
+    -> Result<Int32, WatchError>
+  {
     // Not locked across the call, which may wait for a disk: the loop reads the table. An event that is
     // faster than the table is treated as a lost one.
-    let watch = unsafe inotify_add_watch(descriptor, path, Self.mask)
+    let watch = unsafe inotify_add_watch(descriptor, path, mask)
     guard watch >= 0 else { return .failure(WatchError(number: errno)) }
     table.withLock { $0[watch] = change($0[watch]) }
     return .success(watch)

@@ -5,6 +5,8 @@ public enum ForeignText {
   /// One line: control characters (C0, DEL, C1, line and paragraph separators, bidirectional overrides)
   /// written as `\u{…}`.
   public static func line(_ text: String) -> String {
+    // Nearly always: printable ASCII.
+    if text.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) { return text }
     guard text.unicodeScalars.contains(where: isUnfit) else { return text }
     var fit = ""
     for scalar in text.unicodeScalars {

@@ -87,6 +87,21 @@ public struct JSONWriter {
 
   private mutating func escape(_ value: String) {
     bytes.append(UInt8(ascii: "\""))
+    // Names and versions, which is nearly everything, are copied as they are.
+    if value.utf8.allSatisfy(JSONWriter.isPlain) {
+      bytes.append(contentsOf: value.utf8)
+    } else {
+      escapeScalars(of: value)
+    }
+    bytes.append(UInt8(ascii: "\""))
+  }
+
+  /// Printable ASCII that JSON lets stand.
+  private static func isPlain(_ byte: UInt8) -> Bool {
+    (0x20...0x7E).contains(byte) && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
+  }
+
+  private mutating func escapeScalars(of value: String) {
     for scalar in value.unicodeScalars {
       switch scalar {
       case "\"": bytes.append(contentsOf: "\\\"".utf8)
@@ -101,7 +116,6 @@ public struct JSONWriter {
       default: bytes.append(contentsOf: scalar.utf8)
       }
     }
-    bytes.append(UInt8(ascii: "\""))
   }
 
   /// `\u` and four digits; `value` < 2^16.

@@ -20,9 +20,14 @@ public struct TrailFile: TrailStorage {
   private var isRagged = false
   /// Number of the first line of this file; nil while it has none.
   private var firstSeq: UInt64?
+  /// When its name was looked up last. Unit: milliseconds of the kernel's steady clock.
+  private var lookedAt: Int64 = .min / 2
 
   /// Bytes at the end that are looked at after a start. Reason: a crash tears at most the batches of a moment.
   static let tailBytes = 8 * AuditLine.bytesMost
+
+  /// Between two look-ups of its name. Unit: milliseconds.
+  private static let lookEvery: Int64 = 250
 
   public init(_ settings: TrailSettings) {
     self.settings = settings
@@ -137,6 +142,12 @@ public struct TrailFile: TrailStorage {
 
   public mutating func hasLostFile() throws(TrailError) -> Bool {
     var status = stat()
+    // Its name is looked up a few times a second: moved away, it still takes what is written. Removed or replaced,
+    // it would take it out of the world.
+    let now = TrailFile.coarseNow
+    let mayWait = now - lookedAt < TrailFile.lookEvery && now >= lookedAt
+    if mayWait, unsafe fstat(descriptor, &status) == 0, status.st_nlink > 0 { return false }
+    lookedAt = now
     guard unsafe stat(path, &status) == 0 else {
       guard errno == ENOENT else { throw TrailError(path, "stat", errno) }
       try openFile()
@@ -292,6 +303,13 @@ public struct TrailFile: TrailStorage {
     guard folder >= 0 else { return }
     _ = fsync(folder)
     _ = Glibc.close(folder)
+  }
+
+  /// A tick's precision is enough, and costs no system call.
+  private static var coarseNow: Int64 {
+    var time = timespec()
+    _ = unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
+    return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
   }
 
   private func freeName(_ wanted: String) -> String {

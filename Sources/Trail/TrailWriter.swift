@@ -88,6 +88,9 @@ public final class TrailWriter: Sendable {
     let upTo: UInt64
   }
 
+  /// Memory that waits for the next write. Reason: a push to some thousand clients.
+  private static let keptBytes = 4 * 1024 * 1024
+
   /// What the control loop records.
   public let control: AuditLane
   /// What the publisher records, before its generation is published.
@@ -334,8 +337,12 @@ public final class TrailWriter: Sendable {
   }
 
   private func wrote(_ state: inout State, _ done: inout [Commit]) {
-    let pending = state.pending
-    state.pending = Pending()
+    var lines: [UInt8] = []
+    swap(&lines, &state.pending.lines)
+    let (pending, byteCount) = (state.pending, lines.count)
+    // The next round writes into the same memory, unless a flood made it large.
+    lines.removeAll(keepingCapacity: lines.capacity <= TrailWriter.keptBytes)
+    state.pending = Pending(lines: lines)
     done += pending.commits
     guard pending.records > 0 else { return }
     state.unsaid -= pending.said
@@ -343,7 +350,7 @@ public final class TrailWriter: Sendable {
     if pending.holdsStart { state.start = nil }
     state.facts.head = pending.head
     state.facts.records &+= UInt64(pending.records)
-    state.facts.bytes &+= UInt64(pending.lines.count)
+    state.facts.bytes &+= UInt64(byteCount)
     if let checkpoint = pending.checkpoint {
       state.facts.checkpoint = checkpoint
       state.facts.isSigned = pending.isSigned

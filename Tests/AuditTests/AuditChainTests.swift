@@ -83,6 +83,20 @@ import Testing
   #expect(together == apart)
 }
 
+@Test func numbersGrowInOneBatchAsTheyDoInMany() {
+  var batch = AuditBatch()
+  for _ in 0..<1_105 { batch.append(AuditRecord(.ack), at: noon) }
+  var (together, apart): ([UInt8], [UInt8]) = ([], [])
+  var chain = AuditChain(after: .none)
+  chain.append(batch, to: &together)
+  #expect(chain.head.seq == 1_105)
+  #expect(verdict(together) == nil)
+  var other = AuditChain(after: .none)
+  for _ in 0..<1_105 { other.append(AuditRecord(.ack), at: noon, to: &apart) }
+  #expect(together == apart)
+  #expect(chain.head == other.head)
+}
+
 @Test func aLossStandsInTheRecordThatFollows() {
   var log = Log()
   log.add(AuditRecord(.start))

@@ -80,6 +80,38 @@ import Testing
     #expect(writer.events.last == "disconnect")
   }
 
+  @Test func recordsOfAcksWaitForCompanyAndNotForLong() throws {
+    let writer = Writer()
+    let stage = try stage(writer, both)
+    let a = try stage.client("a")
+    wait(stage, writer)
+    let acks = writer.count("ack")
+    stage.publish([try resource("foo", "z"), try resource("bar", "y")])
+    #expect(
+      stage.run {
+        writer.take()
+        return a.held == ["foo/z"]
+      })
+    stage.network.run(for: .milliseconds(20))
+    writer.take()
+    #expect(writer.count("ack") == acks, "a wake of the writer for each ACK")
+    stage.network.run(for: .milliseconds(60))
+    writer.take()
+    #expect(writer.count("ack") == acks + 1)
+    // What something waits for takes them along, in order.
+    stage.publish([try resource("foo", "w"), try resource("bar", "y")])
+    #expect(
+      stage.run {
+        writer.take()
+        return a.held == ["foo/w"]
+      })
+    stage.network.run(for: .milliseconds(10))
+    a.hangUp()
+    stage.network.run(for: .milliseconds(10))
+    writer.take()
+    #expect(writer.events.suffix(3) == ["deliver", "ack", "disconnect"])
+  }
+
   @Test func aDiskThatStopsHoldsDeliveriesAndGivesTheNewestAfterwards() throws {
     let writer = Writer()
     let stage = try stage(writer, both)
