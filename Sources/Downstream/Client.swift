@@ -129,9 +129,9 @@ final class Client: TimerHandler {
 
   func update(_ view: View, narrows: Bool) {
     guard !streams.isEmpty else { return }
+    func updateAll() { for stream in streams { stream.update(view, narrows: narrows) } }
     // With an audit nothing leaves yet: `Scribe.release` shares records of TLS then.
-    guard scribe == nil else { return streams.forEach { $0.update(view, narrows: narrows) } }
-    connection.batch { for stream in streams { stream.update(view, narrows: narrows) } }
+    if scribe == nil { connection.batch(updateAll) } else { updateAll() }
   }
 
   func update(isReady: Bool) { for watch in watches { watch.update(isReady: isReady) } }
