@@ -98,7 +98,10 @@ let package = Package(
     // 5 services
     room(
       "Upstream",
-      ["GRPC", "MCP", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "Transport", "Trust", "XDS"]),
+      [
+        "GRPC", "MCP", "Metrics", "Primitives", "Ring", "SPIFFE", "Snapshots", "TLS", "Transport", "Trust",
+        "XDS",
+      ]),
     room(
       "Downstream",
       [

@@ -5,14 +5,12 @@ import Audit
 import SPIFFE
 
 extension ServeNote {
-  /// `isRefusal`: somebody was turned away, which can happen endlessly.
-  var record: (record: AuditRecord, isRefusal: Bool) {
+  var record: AuditRecord {
     var record: AuditRecord
     switch self {
     case .handshakeFailed(let address, let reason):
       record = AuditRecord(.refuse, reason: "handshake failed: " + reason)
       record.address = address
-      return (record, true)
     case .connected(let id, let cluster, let address):
       record = AuditRecord(.connect, spiffeID: id, cluster: cluster)
       record.address = address
@@ -22,7 +20,6 @@ extension ServeNote {
     case .refused(let id, let address, let reason):
       record = AuditRecord(.refuse, spiffeID: id, reason: reason)
       record.address = address
-      return (record, true)
     case .ended(let id, let cluster, let reason):
       record = AuditRecord(.refuse, spiffeID: id, cluster: cluster, reason: "ended: " + reason)
     case .rejected(let id, let cluster, let typeURL, let version, let message):
@@ -33,8 +30,7 @@ extension ServeNote {
     case .sinkFailed(let address, let reason):
       record = AuditRecord(.refuse, reason: "sink not served: " + reason)
       record.address = address
-      return (record, true)
     }
-    return (record, false)
+    return record
   }
 }

@@ -142,7 +142,8 @@ final class DialledSink: DialerOwner, TimerHandler {
       let name = plan.endpoint.literal == nil ? plan.endpoint.host : nil
       let dial = Dial(
         plan.endpoint, security: .tls(context, serverName: name), resolver: serving.resolver,
-        loop: serving.loop, limits: serving.limits, memory: serving.memory)
+        loop: serving.loop, limits: serving.limits, memory: serving.memory,
+        handshook: { [weak serving] end in serving?.handshook(end) })
       state = .dialling(dial)
       dial.start(self)
     } catch {

@@ -37,7 +37,6 @@ final class Scribe: TimerHandler {
   /// The same content goes to many clients: what is said of it is encoded once. By view number.
   private var delivered = PieceMemory()
   private var acknowledged = PieceMemory()
-  private var refusals = RefusalMeter()
 
   /// Handed over before the turn ends. Reason: the writer works while the loop goes on.
   private static let batchBytes = 64 * 1024
@@ -64,20 +63,6 @@ final class Scribe: TimerHandler {
     recorded &+= 1
     mustHandOver = true
     handOverIfLarge()
-  }
-
-  /// A peer was turned away: some of an identity's are recorded, the rest is counted.
-  func recordRefusal(_ record: AuditRecord) {
-    let who = record.spiffeID?.description ?? ""
-    guard let omitted = refusals.admit(who, record, at: loop.now) else { return }
-    var record = record
-    record.omitted = omitted
-    self.record(record)
-  }
-
-  /// Says how many refusals were left out, as far as nobody else will. Call every second; `all` at the end.
-  func settleRefusals(all: Bool = false) {
-    for record in refusals.settle(at: all ? .distantFuture : loop.now) { self.record(record) }
   }
 
   func acknowledged(_ typeURL: String, _ version: String, by who: AuditPiece) {

@@ -43,8 +43,8 @@ public enum ServeReport: Sendable {
   case streams(loop: Int, ticket: UInt64, [StreamDescription])
   /// Answer to `ServeCommand.beat`.
   case alive(loop: Int)
-  /// Something an operator may want to read about.
-  case noted(ServeNote)
+  /// Something an operator may want to read about. `omitted`: so many like it were not told of.
+  case noted(ServeNote, omitted: Int)
   /// Answer to `ServeCommand.drain`: the last client is gone.
   case drained(loop: Int)
 }

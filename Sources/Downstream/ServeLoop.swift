@@ -37,6 +37,7 @@ public final class ServeLoop: ListenerOwner {
   /// Verified, but granted nothing.
   private var refusals = Roster<RefusedPeer>()
   private var holds = 0
+  private var refusalMeter = RefusalMeter()
   private(set) var generation: Generation?
   /// What `/readyz` says.
   private(set) var isReady = false
@@ -179,6 +180,12 @@ public final class ServeLoop: ListenerOwner {
 
   func pushed(within time: Duration) { metrics.record(time, in: .push) }
 
+  /// A handshake is over; nil: well.
+  func handshook(_ end: ConnectionEnd?) {
+    let result = end.map { Metrics.HandshakeResult(rawValue: $0.handshakeResult) ?? .protocol }
+    metrics.add(to: .handshakes(result ?? .ok))
+  }
+
   func requested(_ dialect: Dialect) { metrics.add(to: .requests(dialect.metric)) }
 
   func noted(_ event: StreamEvent, _ dialect: Dialect, of client: Client) {
@@ -320,12 +327,12 @@ public final class ServeLoop: ListenerOwner {
     case .beat:
       metrics.setBusy(fraction: loop.busyFraction)
       countLagging()
-      scribe?.settleRefusals()
+      settleRefusals()
       crossings.reports.push(.alive(loop: index))
     case .drain(let time):
       drain(within: time)
     case .stop:
-      scribe?.settleRefusals(all: true)
+      settleRefusals(all: true)
       scribe?.handOver()
       loop.stop()
     }
@@ -337,13 +344,26 @@ public final class ServeLoop: ListenerOwner {
     lagging = late
   }
 
+  /// Of refusals some are told, the rest is counted.
   func note(_ note: ServeNote) {
+    guard let kind = note.refusal else { return tell(note) }
+    guard let omitted = refusalMeter.admit(note, of: kind, at: loop.now) else { return }
+    tell(note, omitted: omitted)
+  }
+
+  /// Says how many refusals were left out, as far as nobody else will.
+  private func settleRefusals(all: Bool = false) {
+    for (note, omitted) in refusalMeter.settle(at: loop.now, all: all) { tell(note, omitted: omitted) }
+  }
+
+  private func tell(_ note: ServeNote, omitted: Int = 0) {
     if let scribe {
-      let (record, isRefusal) = note.record
-      if isRefusal { scribe.recordRefusal(record) } else { scribe.record(record) }
+      var record = note.record
+      record.omitted = omitted
+      scribe.record(record)
     }
     // A full mailbox loses notes, never state: the counters in `metrics` stay exact.
-    crossings.reports.push(.noted(note))
+    crossings.reports.push(.noted(note, omitted: omitted))
   }
 
   // MARK: ending
@@ -369,7 +389,7 @@ public final class ServeLoop: ListenerOwner {
 
   public func connectionClosed(_ connection: Connection, _ reason: ConnectionEnd) {
     if strangers.remove(connection) != nil {
-      metrics.add(to: .handshakes(reason.handshakeResult))
+      handshook(reason)
       if case .closedByPeer = reason {
       } else {
         note(.handshakeFailed(address: connection.peer.description, reason: reason.description))
@@ -401,18 +421,6 @@ extension Generation.Refusal {
     switch self {
     case .noCluster: "no cluster of the policy has this identity"
     case .blocked: "this identity is blocked"
-    }
-  }
-}
-
-extension ConnectionEnd {
-  /// The label of `handshakes_total{result}` for a connection that ended before its peer was verified.
-  fileprivate var handshakeResult: Metrics.HandshakeResult {
-    switch self {
-    case .tls(let error): Metrics.HandshakeResult(rawValue: error.handshakeResult) ?? .protocol
-    case .timedOut: .timeout
-    case .closedByPeer, .goneAway, .socket, .closedHere: .closed
-    case .http2: .protocol
     }
   }
 }

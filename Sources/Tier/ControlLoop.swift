@@ -162,7 +162,8 @@ public final class ControlLoop: TimerHandler {
         for wake in wakes { wake() }
       })
     sources = SourceSet(
-      loop: loop, limits: plan.limits, workers: workers, me: me, seed: seed, report: report)
+      loop: loop, limits: plan.limits, workers: workers, me: me, seed: seed, metrics: ownShard,
+      report: report)
     identity = IdentityWatch(
       plan, loop: loop, worker: workers.identity, resolverWorker: workers.resolver, seed: seed ^ 0x1D,
       adopt: { [crossings, sources] credentials in
@@ -408,8 +409,8 @@ public final class ControlLoop: TimerHandler {
       if let answer = streamQuestions.received(ticket, streams) { tell(answer) }
     case .alive(let index):
       if answeredAt.indices.contains(index) { answeredAt[index] = loop.now }
-    case .noted(let note):
-      report(TierEvent(note))
+    case .noted(let note, let omitted):
+      report(TierEvent(note, omitted: omitted))
     case .drained(let index):
       drainedLoops.insert(index)
       if drained != nil, drainedLoops.count == serving.count { finishDrain() }

@@ -4,7 +4,13 @@ import Downstream
 import SPIFFE
 
 extension TierEvent {
-  init(_ note: ServeNote) {
+  /// - Parameter omitted: so many like it were left out before it.
+  init(_ note: ServeNote, omitted: Int) {
+    self.init(note)
+    if omitted > 0 { fields.append(.init("omitted", String(omitted))) }
+  }
+
+  private init(_ note: ServeNote) {
     switch note {
     case .handshakeFailed(let address, let reason):
       self.init(.info, "handshake failed", [.init("address", address), .init("reason", reason)])

@@ -4,6 +4,7 @@
 import Admin
 import Audit
 import Manifests
+import Metrics
 import Origins
 import Policy
 import Primitives
@@ -46,6 +47,7 @@ final class SourceSet: SubscriptionOwner {
   private let workers: Workers
   private let me: PathElement
   private let report: (TierEvent) -> Void
+  private let metrics: MetricShard
   private let memory = LoopMemory()
   private let resolver: Resolver
   private let canonical = CanonicalForm()
@@ -57,9 +59,10 @@ final class SourceSet: SubscriptionOwner {
 
   init(
     loop: EventLoop, limits: Limits, workers: Workers, me: PathElement, seed: UInt64,
-    report: @escaping (TierEvent) -> Void
+    metrics: MetricShard, report: @escaping (TierEvent) -> Void
   ) {
     self.loop = loop
+    self.metrics = metrics
     self.limits = limits
     self.workers = workers
     self.me = me
@@ -135,7 +138,7 @@ final class SourceSet: SubscriptionOwner {
         of: source, plan, me: me, canonicalize: canonical.bodyCanonicalizer, held: held)
       let subscription = Subscription(
         upstream.settings(of: source, plan), follower: follower, loop: loop, limits: limits,
-        memory: memory, resolver: resolver, seed: generator.next(), owner: self)
+        memory: memory, resolver: resolver, metrics: metrics, seed: generator.next(), owner: self)
       return Entry(
         name: source.name, kind: "upstream", since: loop.wallClock,
         authority: watch(upstream, for: subscription), life: .upstream(subscription))
@@ -308,7 +311,8 @@ final class SourceSet: SubscriptionOwner {
       report(
         TierEvent(
           .warning, "source is still \(state.rawValue)",
-          [.init("source", entry.name), .init("reason", error)]))
+          [.init("source", entry.name), .init("reason", error)]
+        ).recording(entry.record(of: state, error)))
     }
     entry.state = state
     entry.lastError = error

@@ -73,6 +73,24 @@ public enum ConnectionEnd: Explained {
     }
   }
 
+  /// The label of `handshakes_total{result}` for a connection that ended before its peer was verified.
+  public var handshakeResult: String {
+    switch self {
+    case .tls(let error): error.handshakeResult
+    case .timedOut: HandshakeResult.timeout.rawValue
+    case .closedByPeer, .goneAway, .socket, .closedHere: HandshakeResult.closed.rawValue
+    case .http2: HandshakeResult.protocol.rawValue
+    }
+  }
+
+  /// Whether it was TLS that failed, and not the way to it.
+  var isOfHandshake: Bool {
+    switch self {
+    case .tls, .timedOut(.handshake): true
+    case .socket, .http2, .closedByPeer, .goneAway, .timedOut, .closedHere: false
+    }
+  }
+
   /// What open calls end with (WIRE: client calls end UNAVAILABLE, server calls CANCELLED).
   func status(for role: HTTP2Session.Role) -> GRPCStatus {
     if case .closedHere(let status) = self { return status }

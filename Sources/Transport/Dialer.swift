@@ -19,6 +19,8 @@ public final class Dial: ConnectionOwner {
   private let limits: Limits
   private let memory: LoopMemory
   private let resolver: Resolver
+  /// Told of every handshake that ends, nil when it ends well: a dial may take several.
+  private let handshook: (ConnectionEnd?) -> Void
   private weak var owner: (any DialerOwner)?
   private var addresses: [SocketAddress] = []
   private var reasons: [String] = []
@@ -28,8 +30,9 @@ public final class Dial: ConnectionOwner {
 
   public init(
     _ endpoint: Endpoint, security: Connection.Security, resolver: Resolver, loop: EventLoop,
-    limits: Limits, memory: LoopMemory
+    limits: Limits, memory: LoopMemory, handshook: @escaping (ConnectionEnd?) -> Void = { _ in }
   ) {
+    self.handshook = handshook
     self.endpoint = endpoint
     self.security = security
     self.loop = loop
@@ -82,6 +85,7 @@ public final class Dial: ConnectionOwner {
 
   public func connectionVerified(_ connection: Connection) {
     verified = true
+    handshook(nil)
     owner?.connectionVerified(connection)
   }
 
@@ -102,6 +106,7 @@ public final class Dial: ConnectionOwner {
       self.owner = nil
       owner?.connectionClosed(connection, reason)
     } else {
+      if reason.isOfHandshake { handshook(reason) }
       reasons.append("\(connection.peer): \(reason.description)")
       tryNext()
     }

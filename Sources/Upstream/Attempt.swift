@@ -7,6 +7,7 @@
 // and whether to try again, is its owner's matter.
 
 import GRPC
+import Metrics
 import Primitives
 import Ring
 import TLS
@@ -31,6 +32,8 @@ final class Attempt: DialerOwner, CallHandler {
     let memory: LoopMemory
     let resolver: Resolver
     let minimumTLS: TLSVersion
+    /// Counts handshakes; nil: nobody does.
+    let metrics: MetricShard?
   }
 
   let endpoint: Endpoint
@@ -76,7 +79,11 @@ final class Attempt: DialerOwner, CallHandler {
         verifier: { [weak self] chain in self?.judge(chain) ?? .reject(.accessDenied, reason: "stopped") })
       let dial = Dial(
         endpoint, security: .tls(context, serverName: serverName), resolver: around.resolver,
-        loop: around.loop, limits: around.limits, memory: around.memory)
+        loop: around.loop, limits: around.limits, memory: around.memory,
+        handshook: { [metrics = around.metrics] end in
+          let result = end.map { Metrics.HandshakeResult(rawValue: $0.handshakeResult) ?? .protocol }
+          metrics?.add(to: .handshakes(result ?? .ok))
+        })
       self.dial = dial
       dial.start(self)
     } catch {

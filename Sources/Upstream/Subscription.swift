@@ -9,6 +9,7 @@
 // good state of each type until a newer one is whole. Nothing here decides what is newer or allowed.
 
 import GRPC
+public import Metrics
 public import Primitives
 public import Ring
 import SPIFFE
@@ -97,7 +98,8 @@ public final class Subscription: TimerHandler {
 
   public init(
     _ settings: SubscriptionSettings, follower: Follower, loop: EventLoop, limits: Limits,
-    memory: LoopMemory, resolver: Resolver, seed: UInt64, owner: any SubscriptionOwner
+    memory: LoopMemory, resolver: Resolver, metrics: MetricShard? = nil, seed: UInt64,
+    owner: any SubscriptionOwner
   ) {
     self.settings = settings
     self.follower = follower
@@ -106,7 +108,8 @@ public final class Subscription: TimerHandler {
     var limits = limits
     if follower.isClassic { limits.idle = max(limits.idle, Subscription.classicIdle) }
     around = Attempt.Surroundings(
-      loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: settings.minimumTLS)
+      loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: settings.minimumTLS,
+      metrics: metrics)
     rota = EndpointRota(count: settings.endpoints.count)
     generator = SeededGenerator(seed: seed)
   }
@@ -434,7 +437,8 @@ extension Attempt.Surroundings {
     var limits = limits
     limits.idle = max(limits.idle, idle)
     return Attempt.Surroundings(
-      loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: minimumTLS)
+      loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: minimumTLS, metrics: metrics
+    )
   }
 }
 

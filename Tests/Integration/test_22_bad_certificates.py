@@ -1,18 +1,23 @@
 """Bad certificates in both directions, each refused with its reason.
 
 Method: every kind of bad certificate, shown by OpenSSL: as a client to a relay, and as an upstream that a relay dials.
-Named are the label of the metric, and the words in the log or in the source's status.
+Named are the label of the metric, and the words in the log, in the audit log, and in the source's status.
 """
 
+import json
+import shutil
 import socket
+import ssl
 import subprocess
 import threading
 
 import pytest
+from harness.ads import StateOfTheWorld
 from harness.relay import Relay, free_port
 from harness.tiers import MANIFESTS, edge_policy
-from harness.trust import TrustDomain
+from harness.trust import DNS_NAME, TrustDomain
 from harness.waiting import eventually
+from test_03_changes import AT_START, TYPE_URL, virtual_service
 
 PEER = "mcp/central"
 
@@ -44,25 +49,113 @@ def trust(folder):
     return TrustDomain(folder / "trust")
 
 
+def audited(folder, trust, sources):
+    """A relay that records, not yet started."""
+    return Relay(
+        folder, "edge", trust, sources=sources, policy=edge_policy(),
+        audit={"path": str(folder / "audit.jsonl")})
+
+
+def records(folder, event):
+    """What the audit log holds of one event, by a reader that is not ours."""
+    lines = (folder / "audit.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["event"] == event]
+
+
+def show(relay, trust, svid):
+    """One handshake of OpenSSL's client and a preface behind it; what it heard beyond TLS."""
+    return subprocess.run(
+        ["openssl", "s_client", "-connect", relay.address, "-CAfile", trust.bundle, "-cert", svid.certificate,
+         "-key", svid.key, "-alpn", "h2", "-quiet", "-no_ign_eof"],
+        input=b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", capture_output=True, timeout=10).stdout
+
+
+def handshakes(relay, result):
+    return relay.metric("meshrelay_handshakes_total", result=result) or 0
+
+
 def test_as_a_client(folder, trust):
-    relay = Relay(
-        folder, "edge", trust, sources=[{"name": "files", "directory": {"path": str(MANIFESTS)}}],
-        policy=edge_policy()).start()
+    """Each is refused with its reason in the log, the audit log and the metric, and nobody else notices."""
+    relay = audited(
+        folder, trust, [{"name": "files", "directory": {"path": str(MANIFESTS)}}]).start()
+    with StateOfTheWorld(relay.address, trust.issue("cluster/all/istiod"), trust.bundle) as witness:
+        witness.subscribe(TYPE_URL)
+        assert set(witness.sync(TYPE_URL)) == AT_START
+        for name, (svid, result, words) in bad_certificates(trust, folder).items():
+            before = handshakes(relay, result)
+            lines, recorded = told(relay, words), len(matching(folder, words))
+            assert show(relay, trust, svid) == b"", name
+            eventually(
+                lambda: handshakes(relay, result), lambda now: now == before + 1, 5, f"{name}: handshakes_total {result}")
+            eventually(lambda: told(relay, words), lambda now: now == lines + 1, 5, f"{name}: the reason in the log")
+            eventually(
+                lambda: len(matching(folder, words)), lambda now: now == recorded + 1, 5, f"{name}: the reason in the audit")
+        assert witness.end_state is None
+    assert all(record["address"].startswith("127.0.0.1:") for record in records(folder, "refuse"))
 
-    def count(result):
-        return relay.metric("meshrelay_handshakes_total", result=result) or 0
 
-    for name, (svid, result, words) in bad_certificates(trust, folder).items():
-        before, lines = count(result), relay.log.count("handshake")
-        client = subprocess.run(
-            ["openssl", "s_client", "-connect", relay.address, "-CAfile", trust.bundle, "-cert", svid.certificate,
-             "-key", svid.key, "-alpn", "h2", "-quiet", "-no_ign_eof"],
-            input=b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", capture_output=True, timeout=10)
-        assert client.stdout == b"", f"{name}: {client.stdout[:40]}"
-        eventually(lambda: count(result), lambda now: now == before + 1, 5, f"{name}: handshakes_total {result}")
-        eventually(lambda: relay.log, lambda log: words in log.splitlines()[-1] or words in "".join(log.splitlines()[-3:]), 5,
-                   f"{name}: the reason in the log")
-        assert relay.log.count("handshake") > lines, name
+def told(relay, words):
+    """Lines of the log about failed handshakes with these words."""
+    return sum("handshake failed" in line and words in line for line in relay.log.splitlines())
+
+
+def matching(folder, words):
+    return [record for record in records(folder, "refuse") if words in record["reason"]]
+
+
+@pytest.mark.slow
+def test_a_flood_of_bad_certificates(folder, trust):
+    """Hundreds at once: counted one by one, told a few times with the rest as a number, and a change passes by them."""
+    manifests = folder / "manifests"
+    shutil.copytree(MANIFESTS, manifests)
+    relay = audited(folder, trust, [{"name": "files", "directory": {"path": str(manifests)}}]).start()
+    kinds = [svid for svid, _, _ in bad_certificates(trust, folder).values()][:4]
+    count, attackers = 400, 8
+    contexts = []
+    for svid in kinds:
+        context = ssl.create_default_context(cafile=trust.bundle)
+        context.load_cert_chain(svid.certificate, svid.key)
+        context.set_alpn_protocols(["h2"])
+        contexts.append(context)
+
+    def attack(number):
+        for turn in range(count // attackers):
+            try:
+                with socket.create_connection(("127.0.0.1", relay.port), timeout=20) as plain:
+                    with contexts[(number + turn) % len(contexts)].wrap_socket(plain, server_hostname=DNS_NAME) as tls:
+                        tls.recv(1)
+            except OSError:
+                pass
+
+    def failures():
+        return sum(handshakes(relay, result) for result in ("untrusted", "expired", "bad_id"))
+
+    with StateOfTheWorld(relay.address, trust.issue("cluster/all/istiod"), trust.bundle) as witness:
+        witness.subscribe(TYPE_URL)
+        witness.wait_for(TYPE_URL)
+        threads = [threading.Thread(target=attack, args=(number,), daemon=True) for number in range(attackers)]
+        for thread in threads:
+            thread.start()
+        turn = 0
+        while any(thread.is_alive() for thread in threads):
+            mark = witness.mark
+            (manifests / "during.yaml").write_text(virtual_service(f"turn-{turn}"))
+            witness.wait_for_names(TYPE_URL, AT_START | {f"shop/turn-{turn}"}, since=mark, timeout=20)
+            # And who comes now is let in.
+            with StateOfTheWorld(relay.address, trust.issue("cluster/shop/istiod"), trust.bundle) as late:
+                late.subscribe(TYPE_URL)
+                late.wait_for(TYPE_URL, timeout=20)
+            turn += 1
+        assert turn > 0 and witness.end_state is None
+    eventually(failures, lambda now: now == count, 10, "each is counted")
+    lines = relay.log.count("handshake failed")
+    assert 4 <= lines <= 3 * len(kinds), f"{lines} lines of {count} failures"
+    assert len(records(folder, "refuse")) == lines
+    # The end says how many were left out; while it runs, a minute does.
+    relay.terminate()
+    refused = records(folder, "refuse")
+    assert sum(1 + record.get("omitted", 0) for record in refused[:lines]) == lines
+    assert lines + sum(record["omitted"] for record in refused[lines:]) == count
 
 
 class Server:
@@ -83,14 +176,14 @@ class Server:
 def test_as_an_upstream(folder, trust):
     """One relay, one source for each bad server; and one that is good, but somebody else."""
     kinds = bad_certificates(trust, folder)
-    kinds["somebody else"] = (trust.issue("mcp/other"), None, f"must be {trust.id(PEER)}")
+    kinds["somebody else"] = (trust.issue("mcp/other"), "wrong_id", f"must be {trust.id(PEER)}")
     servers = {name: Server(svid, trust) for name, (svid, _, _) in kinds.items()}
     try:
         sources = [
             {"name": name.replace(" ", "-"),
              "upstream": {"addresses": [f"127.0.0.1:{servers[name].port}"], "spiffeID": trust.id(PEER)}}
             for name in kinds]
-        relay = Relay(folder, "edge", trust, sources=sources, policy=edge_policy()).start(ready=False)
+        relay = audited(folder, trust, sources).start(ready=False)
 
         def errors():
             return {source["name"]: source["lastError"] or "" for source in relay.status["sources"]}
@@ -99,6 +192,18 @@ def test_as_an_upstream(folder, trust):
             found = eventually(
                 errors, lambda all, name=name, words=words: words in all[name.replace(" ", "-")], 15, f"{name}: the reason")
             assert found
+            source = name.replace(" ", "-")
+            eventually(
+                lambda source=source, words=words: [
+                    record for record in records(folder, "source") if record["source"] == source and words in record["reason"]],
+                bool, 5, f"{name}: the reason in the audit")
+            assert any(f"source={source}" in line and words in line for line in relay.log.splitlines()), name
+        for result in {result for _, result, _ in kinds.values()}:
+            least = sum(each == result for _, each, _ in kinds.values())
+            eventually(
+                lambda result=result: handshakes(relay, result), lambda now, least=least: now >= least, 10,
+                f"handshakes_total {result}")
+        assert handshakes(relay, "ok") == 0
         assert relay.get("/readyz")[0] == 503
     finally:
         for server in servers.values():
