@@ -137,8 +137,8 @@ let package = Package(
     room(
       "Console",
       [
-        "Admin", "Audit", "Configuration", "Documents", "GRPC", "Identity", "Origins", "Policy", "Primitives",
-        "Ring",
+        "Admin", "Audit", "CLinux", "Configuration", "Documents", "GRPC", "Identity", "Origins", "Policy",
+        "Primitives", "Ring",
         "SPIFFE", "Snapshots", "TLS", "Transport", "Trust", "XDS",
       ]),
 
@@ -204,7 +204,8 @@ let package = Package(
     tests("Tidy", []),
     tests("Admin", ["Admin", "Primitives"]),
     tests("AdminServer", ["Admin", "AdminServer"]),
-    tests("Console", ["Admin", "AdminServer", "Console", "Primitives"]),
+    tests(
+      "Console", ["Admin", "AdminServer", "Console", "Primitives", "SPIFFE", "TestCertificates", "Trust"]),
     tests(
       "Tier",
       [

@@ -10,7 +10,18 @@ import Trust
 
 final class WorkloadFetch: WorkloadClientOwner, TimerHandler {
   struct Failure: Error {
-    let text: String
+    let what: String
+    /// Empty: nothing is known that mends it.
+    var fix = ""
+
+    var text: String { fix.isEmpty ? what : "\(what). \(fix)" }
+
+    init(_ what: String) { self.what = what }
+
+    init(_ error: some Explained) {
+      what = error.why.isEmpty ? error.what : "\(error.what): \(error.why)"
+      fix = error.howToFix
+    }
   }
 
   /// Reason: an agent answers at once; one that attests for the first time takes seconds.
@@ -20,7 +31,7 @@ final class WorkloadFetch: WorkloadClientOwner, TimerHandler {
   private let choice: SVIDChoice?
   private let bundles: BundleFiles
   private var found: Credentials?
-  private var trouble: String?
+  private var trouble: WorkloadTrouble?
   private var loop: EventLoop?
 
   init(_ endpoint: SocketAddress, _ choice: SVIDChoice?, _ bundles: BundleFiles) {
@@ -32,7 +43,7 @@ final class WorkloadFetch: WorkloadClientOwner, TimerHandler {
   func run() throws(Failure) -> Credentials {
     let loop: EventLoop
     do throws(RingError) { loop = EventLoop(driver: try makeDriver(nil)) } catch {
-      throw Failure(text: error.description)
+      throw Failure(error)
     }
     self.loop = loop
     let client = WorkloadClient(
@@ -41,8 +52,9 @@ final class WorkloadFetch: WorkloadClientOwner, TimerHandler {
     client.start()
     loop.run()
     client.stop()
-    guard let found else { throw Failure(text: trouble ?? "\(endpoint) has not answered within 10 s") }
-    return found
+    if let found { return found }
+    if let trouble { throw Failure(trouble) }
+    throw Failure("\(endpoint) has not answered within 10 s")
   }
 
   func workload(_ client: WorkloadClient, offered offer: WorkloadOffer) {
@@ -53,13 +65,13 @@ final class WorkloadFetch: WorkloadClientOwner, TimerHandler {
       book.take(files: bundles.read())
       found = book.credentials(generation: 1)
     } catch {
-      trouble = error.description
+      trouble = error
     }
     loop.stop()
   }
 
   func workload(_ client: WorkloadClient, isInTrouble trouble: WorkloadTrouble) {
-    self.trouble = trouble.description
+    self.trouble = trouble
     loop?.stop()
   }
 

@@ -14,7 +14,7 @@ struct Meshrelay: ParsableCommand {
     discussion: "Configuration: /etc/meshrelay/meshrelay.yaml. Start with `meshrelay check`.",
     version: ProgramVersion.text,
     subcommands: [
-      Serve.self, Connect.self, Check.self, Status.self, Dump.self, Explain.self, History.self,
+      Serve.self, Connect.self, Check.self, Doctor.self, Status.self, Dump.self, Explain.self, History.self,
       Rollback.self, Pin.self, Unpin.self, Freeze.self, Thaw.self, Release.self, Adopt.self, Diff.self,
       Subscribe.self, Policy.self,
       AuditCommands.self,

@@ -60,6 +60,24 @@ struct IOOption: ParsableArguments {
   }
 }
 
+struct Doctor: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Examines this host, and says of each finding what mends it.",
+    discussion: """
+      Clock, kernel, configuration, policy, manifests, SVID and how long it lasts, bundles, upstreams, folders, the \
+      relay that runs here, istiod's wiring. Changes nothing. Run it as the relay's user: sudo -u meshrelay meshrelay \
+      doctor. Exit code 0: nothing is wrong, there may be warnings; 1: problems.
+      """)
+
+  @OptionGroup var file: ConfigOption
+  @Flag(name: .long, help: "Print JSON.") var json = false
+
+  func run() throws {
+    try finish(
+      DoctorCommand(configPath: file.config, json: json, workloadAPI: HostEnvironment.workloadAPI).run())
+  }
+}
+
 struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract:

@@ -89,7 +89,8 @@ enum RoomTable {
     room(
       "Console", 6,
       [
-        "Admin", "Configuration", "Documents", "Policy", "Audit", "Identity", "Origins", "Transport", "Ring",
+        "CLinux", "Admin", "Configuration", "Documents", "Policy", "Audit", "Identity", "Origins",
+        "Transport", "Ring",
         "TLS", "GRPC", "XDS", "Snapshots", "SPIFFE", "Trust",
       ], libraries: ["ArgumentParser"]),
     // 7 process
