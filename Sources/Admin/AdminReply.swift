@@ -9,6 +9,7 @@ public struct AdminReply: Sendable, Equatable {
     /// Prometheus text exposition format 0.0.4.
     case metrics = "text/plain; version=0.0.4; charset=utf-8"
     case text = "text/plain; charset=utf-8"
+    case bytes = "application/octet-stream"
   }
 
   /// HTTP status, 200 to 599.

@@ -21,13 +21,15 @@ public enum AdminRequest: Sendable, Equatable {
   case diff(DiffQuestion)
   /// Something that changes the relay: POST on the Unix socket only.
   case command(AdminCommand)
+  /// A step of `snapshot export` or `snapshot import`.
+  case transfer(SnapshotTransfer)
 
   /// True for what the loopback TCP listener may answer too. Everything else needs access to the Unix
   /// socket, because that access is the authorization.
   public var isOpen: Bool {
     switch self {
     case .healthz, .readyz, .metrics: true
-    case .status, .dump, .explain, .history, .diff, .command: false
+    case .status, .dump, .explain, .history, .diff, .command, .transfer: false
     }
   }
 }
@@ -103,7 +105,7 @@ extension AdminRequest {
   /// `/diff` takes a policy, too.
   private static let both = "/diff"
   private static let writes = ["/rollback", "/pin", "/unpin", "/freeze", "/thaw", "/release", "/adopt"]
-  static let paths = reads + writes
+  static let paths = reads + writes + SnapshotTransfer.paths
 
   /// Reads an HTTP method and request target (`/dump?as=…`). Unknown parameters are ignored.
   public init(method: String, target: String, body: [UInt8] = []) throws(AdminRequestError) {
@@ -130,13 +132,15 @@ extension AdminRequest {
         DiffQuestion(
           identity: try parsed.required("as"), from: parsed["from"], to: parsed["to"],
           policy: method == "POST" ? body : nil))
+    case _ where SnapshotTransfer.paths.contains(path):
+      self = .transfer(try SnapshotTransfer(parsed, body: body))
     default: self = .command(try AdminCommand(parsed))
     }
   }
 
   public var method: String {
     switch self {
-    case .command: "POST"
+    case .command, .transfer: "POST"
     case .diff(let question): question.policy == nil ? "GET" : "POST"
     default: "GET"
     }
@@ -144,7 +148,11 @@ extension AdminRequest {
 
   /// What follows the head of the request.
   public var body: [UInt8] {
-    if case .diff(let question) = self { question.policy ?? [] } else { [] }
+    switch self {
+    case .diff(let question): question.policy ?? []
+    case .transfer(.writeImport(_, _, let bytes)): bytes
+    default: []
+    }
   }
 
   /// The request target that reads back as this request.
@@ -164,6 +172,7 @@ extension AdminRequest {
         path: "/diff", query: [("as", question.identity), ("from", question.from), ("to", question.to)]
       ).text
     case .command(let command): command.requestTarget.text
+    case .transfer(let transfer): transfer.requestTarget.text
     }
   }
 }

@@ -43,20 +43,24 @@ public struct CommandOutcome: Sendable, Equatable, Decodable {
       writer.field("command", command)
       writer.field("cluster", cluster)
       writer.field("version", version)
-      writer.field(
-        "held",
-        array: { writer in
-          for one in held {
-            writer.object { writer in
-              writer.field("cluster", one.cluster)
-              writer.field("reason", one.reason)
-            }
-          }
-        })
+      CommandOutcome.write(held, to: &writer)
       writer.field("message", message)
       writer.field("unsaved", unsaved)
     }
     return writer.bytes
+  }
+
+  static func write(_ held: [Held], to writer: inout JSONWriter) {
+    writer.field(
+      "held",
+      array: { writer in
+        for one in held {
+          writer.object { writer in
+            writer.field("cluster", one.cluster)
+            writer.field("reason", one.reason)
+          }
+        }
+      })
   }
 }
 

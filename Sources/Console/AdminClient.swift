@@ -39,7 +39,10 @@ public struct AdminClient: Sendable {
 
   /// The body of a 2xx answer; anything else becomes `refused` with the relay's own words.
   public func body(of request: AdminRequest) throws(AdminClientError) -> [UInt8] {
-    let answer = try ask(request)
+    try AdminClient.body(of: try ask(request))
+  }
+
+  static func body(of answer: Answer) throws(AdminClientError) -> [UInt8] {
     guard (200...299).contains(answer.status) else {
       throw .refused(
         status: answer.status, message: ForeignText.line(String(decoding: answer.body, as: UTF8.self)))

@@ -249,6 +249,11 @@ public struct Merge: Sendable {
     }
   }
 
+  /// Whether a source is one that may be asked for a type.
+  public func supplies(_ type: TypeName, source: String) -> Bool {
+    sources.contains { $0.spec.name == source && $0.spec.supplies(type) }
+  }
+
   private mutating func admit(_ resources: [Resource], of index: Int, _ change: inout Change) -> [Resource] {
     let spec = sources[index].spec
     return resources.filter { resource in

@@ -89,6 +89,7 @@ public final class ControlLoop: TimerHandler {
   let identity: IdentityWatch
   let sources: SourceSet
   let gateDesk = GateDesk()
+  let transfers: TransferDesk
   private let ownShard = MetricShard()
   private var tickets = TicketRotation()
   /// When each serve loop last answered a beat.
@@ -143,6 +144,7 @@ public final class ControlLoop: TimerHandler {
     me = PathElement(instance: instance, node: plan.node)
     asked = Mailbox(capacity: plan.limits.controlMailbox, wake: loop.waker)
     outcomes = Mailbox(capacity: 4, wake: loop.waker)
+    transfers = TransferDesk(wake: loop.waker)
     crossings.sourceTrustDomains.publish(plan.upstreamTrustDomains)
     self.files = files
     configStatus = ConfigStatus(startedWith: files.configProblems, loadedAt: loop.wallClock)
@@ -198,6 +200,7 @@ public final class ControlLoop: TimerHandler {
     sources.pickUp()
     for outcome in persistence?.outcomes.drain() ?? [] { persisted(outcome) }
     for outcome in outcomes.drain() { publishedOne(outcome) }
+    pickUpTransfers()
     for question in asked.drain() { answer(question.request, question.reply) }
     for report in crossings.reports.drain() { heard(report) }
     tellReadiness()
@@ -267,6 +270,7 @@ public final class ControlLoop: TimerHandler {
     pendingTypes = outcome.pendingTypes
     sources.note(outcome)
     noted(outcome.gates)
+    noted(outcome.carried)
     for conflict in outcome.conflicts {
       report(
         TierEvent(
@@ -364,6 +368,7 @@ public final class ControlLoop: TimerHandler {
     for answer in streamQuestions.overdue(now: loop.now) { tell(answer) }
     ownShard.setBusy(fraction: loop.busyFraction)
     identity.beat()
+    beatTransfers()
     tickets.beat(loop.now, crossings)
     if isTooStale != alarmed {
       alarmed = isTooStale

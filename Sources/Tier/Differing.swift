@@ -41,7 +41,24 @@ struct Differing: Sendable {
   }
 
   private static func encode(from old: [TypeName: Collection], to new: [TypeName: Collection]) -> [UInt8] {
-    var (added, changed, removed) = ([String](), [String](), [String]())
+    let names = ChangedNames(from: old, to: new)
+    var writer = JSONWriter()
+    writer.object { writer in
+      for (key, names) in [("added", names.added), ("changed", names.changed), ("removed", names.removed)] {
+        writer.field(key, strings: names)
+      }
+    }
+    return writer.bytes
+  }
+}
+
+/// What differs between two contents: `TYPE NAMESPACE/NAME`.
+struct ChangedNames: Sendable, Equatable {
+  private(set) var added: [String] = []
+  private(set) var changed: [String] = []
+  private(set) var removed: [String] = []
+
+  init(from old: [TypeName: Collection], to new: [TypeName: Collection]) {
     for type in Set(old.keys).union(new.keys).sorted() {
       let before = old[type] ?? .empty
       let difference = Collection.difference(from: before, to: new[type] ?? .empty)
@@ -51,13 +68,6 @@ struct Differing: Sendable {
       }
       removed += difference.removed.map { "\(type) \($0)" }
     }
-    var writer = JSONWriter()
-    writer.object { writer in
-      for (key, names) in [("added", added), ("changed", changed), ("removed", removed)] {
-        writer.field(key, strings: names)
-      }
-    }
-    return writer.bytes
   }
 }
 

@@ -206,6 +206,7 @@ extension ControlLoop {
   /// Commands in force are on disk, or cannot be written there.
   func settled(_ tickets: [UInt64], unsaved: String?) {
     for ticket in tickets {
+      settledImport(ticket, unsaved: unsaved)
       guard var outcome = gateDesk.waiting[ticket]?.outcome else {
         gateDesk.waiting[ticket]?.settled = GateDesk.Settled(unsaved: unsaved)
         continue
@@ -374,6 +375,9 @@ struct RecentRevocations: Sendable {
     recent.removeFirst(gone)
     forgotten += UInt64(gone)
   }
+
+  /// Those that are not forgotten.
+  var remembered: [Merge.Revocation] { recent }
 
   /// Nil when some of them are forgotten.
   func since(_ count: UInt64) -> [Merge.Revocation]? {

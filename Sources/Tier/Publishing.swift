@@ -24,6 +24,8 @@ struct PublishReport: Sendable {
   /// Set when a generation was published.
   var published: PublishedFacts?
   var gates = GateReport()
+  /// What became of an import.
+  var carried: CarryReport?
 }
 
 /// A published generation in a few words.
@@ -47,6 +49,7 @@ enum PublishJob: Sendable {
   case restore(Restored)
   case brake(Brake)
   case gates(GateOrder)
+  case carried(CarryOrder)
 }
 
 /// The publisher's state and jobs.
@@ -60,7 +63,7 @@ final class PublishingDesk: Sendable {
     case relayed(orElse: String)
   }
 
-  fileprivate struct State: Sendable {
+  struct State: Sendable {
     var merge: Merge
     var publisher: Publisher
     var truth: Truth
@@ -78,8 +81,8 @@ final class PublishingDesk: Sendable {
     var revoked = RecentRevocations()
   }
 
-  private let state: Mutex<State>
-  private let me: PathElement
+  let state: Mutex<State>
+  let me: PathElement
   private let publish: @Sendable (Generation) -> Void
   /// Nil: no audit is kept.
   private let audit: AuditLane?
@@ -109,6 +112,7 @@ final class PublishingDesk: Sendable {
     case .restore(let restored): restore(restored, now: now)
     case .brake(let brake): replace(brake: brake, now: now)
     case .gates(let order): decide(order, now: now)
+    case .carried(let order): carry(order, now: now)
     }
   }
 
@@ -245,23 +249,28 @@ final class PublishingDesk: Sendable {
   /// The newest snapshot: for dump and explain.
   var snapshot: Snapshot { state.withLock { $0.snapshot(me) } }
 
-  private func finish(
-    _ state: inout State, _ step: Merge.Change, _ report: inout PublishReport, now: Timestamp
-  ) {
+  /// Publishes a step of sources, if it changed anything that shows, and has it saved. True: `ticket` is answered
+  /// when that is done; false: it is not being saved; nil: there was nothing to do.
+  @discardableResult
+  func finish(
+    _ state: inout State, _ step: Merge.Change, _ report: inout PublishReport,
+    because reason: String = "source",
+    ticket: UInt64? = nil, now: Timestamp
+  ) -> Bool? {
     report.fill(from: state.merge, state.order)
     let position = PublishingDesk.position(state, now: now, me: me, changed: !step.isEmpty)
     let moved = state.standings != state.publishedStandings
-    guard !step.isEmpty || !step.revoked.isEmpty || position != state.position || moved else { return }
+    guard !step.isEmpty || !step.revoked.isEmpty || position != state.position || moved else { return nil }
     state.position = position
     state.publishedStandings = state.standings
     let snapshot = state.snapshot(me)
     let publication = state.publisher.apply(step, snapshot: snapshot, now: now)
-    publish(publication, step, state, &report, because: "source", now)
+    publish(publication, step, state, &report, because: reason, now)
     state.history?.erase(step.revoked)
     state.history?.note(snapshot, step, now: now)
     state.revoked.append(step.revoked)
     let gates = publication.events.isEmpty ? nil : state.publisher.gates
-    save(state, snapshot, .init(gates: gates, revoked: step.revoked), now)
+    return save(state, snapshot, .init(gates: gates, revoked: step.revoked, ticket: ticket), now)
   }
 
   private func publish(
@@ -362,12 +371,12 @@ extension SourceMark {
 }
 
 extension PublishReport {
-  fileprivate mutating func note(_ change: Merge.Change, of source: String) {
+  mutating func note(_ change: Merge.Change, of source: String) {
     conflicts += change.conflicts
     if !change.setAside.isEmpty { setAside[source, default: []] += change.setAside }
   }
 
-  fileprivate mutating func fill(from merge: Merge, _ order: [String]) {
+  mutating func fill(from merge: Merge, _ order: [String]) {
     pendingTypes = merge.pendingTypes
     isComplete = merge.isComplete
     for source in order {
@@ -378,7 +387,7 @@ extension PublishReport {
 
 extension Merge.Change {
   /// This change followed by another one. Steps stay in order; the publisher applies them so.
-  fileprivate mutating func append(_ next: Merge.Change) {
+  mutating func append(_ next: Merge.Change) {
     types += next.types
     revoked += next.revoked
     readinessChanged = readinessChanged || next.readinessChanged

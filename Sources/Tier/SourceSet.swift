@@ -50,7 +50,7 @@ final class SourceSet: SubscriptionOwner {
   private let metrics: MetricShard
   private let memory = LoopMemory()
   private let resolver: Resolver
-  private let canonical = CanonicalForm()
+  let canonical = CanonicalForm()
   private var generator: SeededGenerator
   private var credentials: Credentials?
   private(set) var entries: [Entry] = []
@@ -129,7 +129,7 @@ final class SourceSet: SubscriptionOwner {
 
   func stop() { for entry in entries { stop(entry) } }
 
-  private func open(
+  func open(
     _ source: SourcePlan, _ plan: TierPlan, _ held: HeldPart? = nil
   ) -> Entry {
     switch source.kind {
@@ -174,7 +174,7 @@ final class SourceSet: SubscriptionOwner {
       })
   }
 
-  private func start(_ entry: Entry) {
+  func start(_ entry: Entry) {
     entry.authority?.start()
     switch entry.life {
     case .upstream(let subscription): if let credentials { subscription.adopt(credentials) }
@@ -182,7 +182,7 @@ final class SourceSet: SubscriptionOwner {
     }
   }
 
-  private func stop(_ entry: Entry) {
+  func stop(_ entry: Entry) {
     entry.authority?.stop()
     switch entry.life {
     case .upstream(let subscription): subscription.stop()
@@ -294,12 +294,12 @@ final class SourceSet: SubscriptionOwner {
     }
   }
 
-  private func change(_ name: String, _ body: (inout Entry) -> Void) {
+  func change(_ name: String, _ body: (inout Entry) -> Void) {
     guard let index = entries.firstIndex(where: { $0.name == name }) else { return }
     body(&entries[index])
   }
 
-  private func become(_ entry: inout Entry, _ state: SourceStatus.State, _ error: String?) {
+  func become(_ entry: inout Entry, _ state: SourceStatus.State, _ error: String?) {
     if entry.state != state {
       entry.since = loop.wallClock
       report(

@@ -43,6 +43,7 @@ extension ControlLoop {
       audit.record(AuditRecord(.admin, reason: "diff as " + question.identity))
       tellDifference(question, reply)
     case .command(let command): carryOut(command, reply)
+    case .transfer(let transfer): carryOut(transfer, reply)
     }
   }
 

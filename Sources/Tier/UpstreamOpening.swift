@@ -32,9 +32,7 @@ extension UpstreamPlan {
     held: HeldPart?
   ) -> Follower {
     let kinds = kinds.filter { source.only.admits($0.type) }
-    let intake = Intake(
-      canonicalize: canonicalize, rewrite: source.expandHosts.map { ShortHosts(domain: $0).rewriter },
-      leavesOut: leavesOut)
+    let intake = intake(of: source, canonicalize: canonicalize)
     switch dialect {
     case .discovery(let dialect):
       var settings = ADSSubscriber.Settings(
@@ -54,6 +52,13 @@ extension UpstreamPlan {
       if let held { sink.hold(held.collections) }
       return .classic(sink, method)
     }
+  }
+
+  /// How what it says is taken in.
+  func intake(of source: SourcePlan, canonicalize: @escaping BodyCanonicalizer) -> Intake {
+    Intake(
+      canonicalize: canonicalize, rewrite: source.expandHosts.map { ShortHosts(domain: $0).rewriter },
+      leavesOut: leavesOut)
   }
 
   /// What an istiod made by itself: entries for the services of its clusters, which would double those of

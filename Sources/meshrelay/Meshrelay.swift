@@ -17,7 +17,7 @@ struct Meshrelay: ParsableCommand {
       Serve.self, Connect.self, Check.self, Doctor.self, Status.self, Dump.self, Explain.self, History.self,
       Rollback.self, Pin.self, Unpin.self, Freeze.self, Thaw.self, Release.self, Adopt.self, Diff.self,
       Subscribe.self, Policy.self,
-      AuditCommands.self,
+      SnapshotCommands.self, AuditCommands.self,
     ])
 }
 

@@ -21,6 +21,12 @@ struct AdminRequestTests {
     .command(.thaw(cluster: nil)), .command(.thaw(cluster: "a")),
     .command(.release(cluster: "a", type: nil)), .command(.release(cluster: "a", type: "g/K")),
     .command(.adopt(source: "central")),
+    .transfer(.beginExport(identity: nil)), .transfer(.beginExport(identity: "spiffe://td/a")),
+    .transfer(.readExport(ticket: .max, from: 7)),
+    .transfer(.beginImport(ImportTerms())),
+    .transfer(.beginImport(ImportTerms(source: "up", adopts: true, isDryRun: true))),
+    .transfer(.writeImport(ticket: 1, from: 0, bytes: [0, 10, 255])),
+    .transfer(.endImport(ticket: 1, bytes: 3)),
   ]
 
   @Test(arguments: all) func readsBack(_ request: AdminRequest) throws {
@@ -47,6 +53,14 @@ struct AdminRequestTests {
     ("GET", "/dump?as", .missingParameter("as", path: "/dump")),
     ("GET", "/explain?as=x&type=y", .missingParameter("name", path: "/explain")),
     ("POST", "/pin?cluster=a", .missingParameter("version", path: "/pin")),
+    ("GET", "/export", .wrongMethod("GET", path: "/export", allowed: "POST")),
+    ("POST", "/export?ticket=1", .missingParameter("from", path: "/export")),
+    ("POST", "/import?ticket=1", .missingParameter("from", path: "/import")),
+    ("POST", "/import?ticket=-1&from=0", .malformedTarget("/import?ticket=-1&from=0")),
+    (
+      "POST", "/import?ticket=1&end=18446744073709551616",
+      .malformedTarget("/import?ticket=1&end=18446744073709551616")
+    ),
   ])
   func refuses(method: String, target: String, error: AdminRequestError) {
     #expect(throws: error) { try AdminRequest(method: method, target: target) }

@@ -14,7 +14,9 @@ import Snapshots
 import TestCertificates
 import Testing
 import Trail
+import Transport
 import Trust
+import XDS
 
 @testable import Tier
 
@@ -28,7 +30,8 @@ final class Origin {
   let control: ControlLoop
   private let driver: SimulatedDriver
 
-  init(_ policy: String, trail: TrailWriter? = nil) throws {
+  /// `upstream`: an address that it follows, in place of its folder; nobody answers there.
+  init(_ policy: String, upstream: String? = nil, state: String? = nil, trail: TrailWriter? = nil) throws {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     driver = SimulatedDriver(network: network, host: "origin")
     let loop = EventLoop(driver: driver)
@@ -39,12 +42,24 @@ final class Origin {
       svid: try X509SVID(derChain: issued.chain.flatMap { $0 }, derKey: issued.key),
       bundles: [domain: try Bundle(trustDomain: domain, anchors: [Origin.authority.certificate])],
       generation: 1)
-    plan = TierPlan(
-      node: "origin", origin: "mesh", identity: .fixed(credentials),
-      sources: [SourcePlan(name: "local", kind: .directory(path: folder.path(percentEncoded: false)))])
+    let source = try upstream.map { address in
+      SourcePlan(
+        name: "up",
+        kind: .upstream(
+          UpstreamPlan(
+            endpoints: [Endpoint(host: address, port: 15010)],
+            peer: try SPIFFEPattern(parsing: "spiffe://example.org/origin"), dialect: .delta,
+            types: GlobList([GlobPattern("*/*")]))))
+    }
+    let local = SourcePlan(name: "local", kind: .directory(path: folder.path(percentEncoded: false)))
+    var plan = TierPlan(
+      node: upstream == nil ? "origin" : "edge", origin: "mesh", identity: .fixed(credentials),
+      sources: [source ?? local])
+    plan.state = state
+    self.plan = plan
     control = ControlLoop(
       plan: plan, rules: try Origin.rules(policy), loop: loop, workers: .inline, crossings: crossings,
-      serving: [], instance: "i", version: "test", shards: [], seed: 1, trail: trail, report: { _ in })
+      serving: [], instance: plan.node, version: "test", shards: [], seed: 1, trail: trail, report: { _ in })
     loop.onWake = { [weak control] in control?.pickUp() }
   }
 

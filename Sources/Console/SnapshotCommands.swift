@@ -1,0 +1,145 @@
+// `snapshot export` and `snapshot import`: between a file here and a relay, a piece at a time. What is written is
+// read back by the rules of the format before it gets its name.
+
+public import Admin
+import FoundationEssentials
+import Primitives
+import Snapshots
+
+public struct SnapshotExportCommand: Sendable {
+  private let address: AdminAddress
+  private let path: String
+  private let identity: String?
+
+  public init(_ address: AdminAddress, path: String, identity: String?) {
+    self.address = address
+    self.path = path
+    self.identity = identity
+  }
+
+  /// 0: the file is there, whole; 1: refused, or it cannot be written; 69: the relay cannot be reached.
+  public func run() -> Int32 {
+    let client = AdminClient(address)
+    do {
+      let answer = try client.body(of: .transfer(.beginExport(identity: identity)))
+      guard let begun = try? JSONDecoder().decode(ExportTicket.self, from: Data(answer)) else {
+        return unreadable()
+      }
+      let bytes = try receive(begun.ticket, client)
+      printText(
+        "Exported version \(ForeignText.line(String(begun.version.prefix(12)))), \(begun.resources) resources, "
+          + "\(bytes) bytes, to \(path)\n")
+      return 0
+    } catch let error as AdminClientError {
+      printError("meshrelay: \(error)\n")
+      return error.exitCode
+    } catch {
+      printError("meshrelay: \(error)\n")
+      return 1
+    }
+  }
+
+  private func receive(_ ticket: UInt64, _ client: AdminClient) throws -> UInt64 {
+    var file = try NewSnapshotFile(path)
+    var reader = ArchiveReader(resourceBytesMost: AdminClient.answerBytesMax)
+    var offset: UInt64 = 0
+    while true {
+      let bytes = try client.body(of: .transfer(.readExport(ticket: ticket, from: offset)))
+      guard !bytes.isEmpty else { break }
+      _ = try reader.receive(bytes)
+      try file.write(bytes)
+      offset += UInt64(bytes.count)
+    }
+    try reader.finish()
+    try file.finish()
+    return offset
+  }
+}
+
+public struct SnapshotImportCommand: Sendable {
+  private let address: AdminAddress
+  private let path: String
+  private let terms: ImportTerms
+  private let json: Bool
+
+  /// Bytes of one piece. Reason: half of what the admin interface takes in one request.
+  private static let pieceBytes = 512 * 1024
+
+  public init(_ address: AdminAddress, path: String, terms: ImportTerms, json: Bool) {
+    self.address = address
+    self.path = path
+    self.terms = terms
+    self.json = json
+  }
+
+  /// 0: it is in force, or the dry run would change nothing; 1: it is refused, the brake holds something, or the
+  /// dry run would change something; 69: the relay cannot be reached.
+  public func run() -> Int32 {
+    let client = AdminClient(address)
+    do {
+      let file = try OpenSnapshotFile(path)
+      let answer = try client.body(of: .transfer(.beginImport(terms)))
+      guard let begun = try? JSONDecoder().decode(ImportTicket.self, from: Data(answer)) else {
+        return unreadable()
+      }
+      var offset: UInt64 = 0
+      while true {
+        let bytes = try file.read(SnapshotImportCommand.pieceBytes)
+        guard !bytes.isEmpty else { break }
+        _ = try client.body(of: .transfer(.writeImport(ticket: begun.ticket, from: offset, bytes: bytes)))
+        offset += UInt64(bytes.count)
+      }
+      return try tell(outcome(begun.ticket, offset, client))
+    } catch let error as AdminClientError {
+      printError("meshrelay: \(error)\n")
+      return error.exitCode
+    } catch {
+      printError("meshrelay: \(error)\n")
+      return 1
+    }
+  }
+
+  /// Waits until the relay has it, which may take longer than one answer.
+  private func outcome(_ ticket: UInt64, _ bytes: UInt64, _ client: AdminClient) throws -> [UInt8] {
+    while true {
+      let answer = try client.ask(.transfer(.endImport(ticket: ticket, bytes: bytes)))
+      if answer.status == 202 { continue }
+      return try AdminClient.body(of: answer)
+    }
+  }
+
+  private func tell(_ body: [UInt8]) -> Int32 {
+    guard let outcome = try? JSONDecoder().decode(ImportOutcome.self, from: Data(body)) else {
+      return unreadable()
+    }
+    if json {
+      printText(String(decoding: body, as: UTF8.self) + "\n")
+    } else {
+      printText(ForeignText.line(outcome.message) + "\n")
+      if outcome.isDryRun {
+        for (sign, list) in [("+", outcome.added), ("~", outcome.changed), ("-", outcome.removed)] {
+          printText(list.names.map { "\(sign) \(ForeignText.line($0))\n" }.joined())
+          if list.count > list.names.count {
+            printText("\(sign) … and \(list.count - list.names.count) more\n")
+          }
+        }
+      }
+    }
+    for name in outcome.setAside.names.prefix(20) {
+      printError("meshrelay: set aside: \(ForeignText.line(name))\n")
+    }
+    if outcome.setAside.count > 20 {
+      printError("meshrelay: \(outcome.setAside.count) are set aside in all\n")
+    }
+    if let unsaved = outcome.unsaved {
+      printError("meshrelay: not saved, a restart forgets it: \(ForeignText.line(unsaved))\n")
+    }
+    if outcome.isDryRun { return outcome.changesNothing ? 0 : 1 }
+    return outcome.held.isEmpty ? 0 : 1
+  }
+}
+
+private func unreadable() -> Int32 {
+  printError("meshrelay: the relay's answer cannot be read: is it of another version?\n")
+  return 1
+}

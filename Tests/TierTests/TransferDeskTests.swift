@@ -1,0 +1,178 @@
+// Goal: a snapshot goes out of a relay and into another as a file: whole, judged as an upstream's word is, and never in
+// place of a source that is followed. What is refused changes nothing.
+// Method: an origin, and a relay whose upstream nobody answers for, on simulated hosts; pieces through the admin
+// interface.
+
+import Admin
+import Foundation
+import Primitives
+import Ring
+import Snapshots
+import Testing
+
+@testable import Tier
+
+private let a = "spiffe://example.org/a"
+private let rules = """
+  clusters:
+    - {name: a, identities: ["spiffe://example.org/a"], allow: [{namespaces: [foo]}]}
+    - {name: b, identities: ["spiffe://example.org/b"], allow: [{names: [g1]}]}
+  """
+
+@Suite(.serialized) struct TransferDeskTests {
+  private func origin(_ count: Int) throws -> Origin {
+    let origin = try Origin(rules)
+    try write(origin, 0..<count)
+    origin.control.start()
+    origin.settle()
+    return origin
+  }
+
+  private func write(_ origin: Origin, _ numbers: Range<Int>) throws {
+    try origin.write("all.yaml", numbers.map { gateway("foo", "g\($0)") }.joined(separator: "---\n"))
+  }
+
+  /// A relay that nobody can reach the upstream of.
+  private func island() throws -> Origin {
+    let island = try Origin(rules, upstream: "198.51.100.1")
+    island.control.start()
+    island.settle()
+    return island
+  }
+
+  private func export(_ origin: Origin, as identity: String? = nil) throws -> [UInt8] {
+    let begun = try origin.ask(.transfer(.beginExport(identity: identity)))
+    try #require(begun.status == 200, "\(text(begun))")
+    let ticket = try JSONDecoder().decode(ExportTicket.self, from: Data(begun.body)).ticket
+    var file: [UInt8] = []
+    while true {
+      let piece = try origin.ask(.transfer(.readExport(ticket: ticket, from: UInt64(file.count))))
+      try #require(piece.status == 200, "\(text(piece))")
+      if piece.body.isEmpty { return file }
+      file += piece.body
+    }
+  }
+
+  private func bring(
+    _ file: [UInt8], to island: Origin, _ terms: ImportTerms = ImportTerms()
+  ) throws -> AdminReply {
+    let begun = try island.ask(.transfer(.beginImport(terms)))
+    guard begun.status == 200 else { return begun }
+    let ticket = try JSONDecoder().decode(ImportTicket.self, from: Data(begun.body)).ticket
+    var offset = 0
+    while offset < file.count {
+      let piece = Array(file[offset..<min(offset + 700, file.count)])
+      let reply = try island.ask(
+        .transfer(.writeImport(ticket: ticket, from: UInt64(offset), bytes: piece)))
+      guard reply.status == 200 else { return reply }
+      offset += piece.count
+    }
+    return try island.ask(.transfer(.endImport(ticket: ticket, bytes: UInt64(file.count))))
+  }
+
+  private func text(_ reply: AdminReply) -> String {
+    "\(reply.status) " + String(decoding: reply.body.prefix(500), as: UTF8.self)
+  }
+
+  private func outcome(_ reply: AdminReply) throws -> ImportOutcome {
+    try #require(reply.status == 200, "\(text(reply))")
+    return try JSONDecoder().decode(ImportOutcome.self, from: Data(reply.body))
+  }
+
+  @Test func whatIsImportedIsServedAndReady() throws {
+    let (origin, island) = (try origin(20), try island())
+    #expect(try island.ask(.readyz).status == 503)
+    #expect(text(try island.ask(.transfer(.beginExport(identity: nil)))).contains("nothing complete"))
+    let file = try export(origin)
+    let would = try outcome(try bring(file, to: island, ImportTerms(isDryRun: true)))
+    #expect(would.added.count == 20 && would.isDryRun && island.seen(by: a).isEmpty)
+    let done = try outcome(try bring(file, to: island))
+    #expect(done.added.count == 20 && done.source == "up" && done.held.isEmpty && done.setAside.count == 0)
+    #expect(done.unsaved == "state is not set")
+    #expect(island.seen(by: a) == origin.seen(by: a))
+    #expect(try island.ask(.readyz).status == 200)
+    let (theirs, ours) = (
+      try #require(try origin.status().snapshot), try #require(try island.status().snapshot)
+    )
+    #expect(ours.version == theirs.version && ours.sequence == theirs.sequence && ours.origin == "mesh")
+    #expect(try island.status().sources.map(\.state) == [.stale])
+    #expect(try outcome(try bring(file, to: island)).changesNothing)
+  }
+
+  @Test func olderFilesAndThoseOfOtherOriginsWaitForAnOperatorsWord() throws {
+    let (origin, island) = (try origin(20), try island())
+    let old = try export(origin)
+    try write(origin, 0..<21)
+    origin.settle()
+    _ = try outcome(try bring(try export(origin), to: island))
+    let refused = try bring(old, to: island)
+    #expect(refused.status == 409 && text(refused).contains("older than what is served"))
+    #expect(island.seen(by: a).count == 21)
+    #expect(text(try bring(old, to: island, ImportTerms(isDryRun: true))).contains("older"))
+    #expect(try outcome(try bring(old, to: island, ImportTerms(adopts: true))).removed.count == 1)
+    #expect(island.seen(by: a).count == 20)
+  }
+
+  @Test func theBrakeJudgesWhatAFileNoLongerHas() throws {
+    let (origin, island) = (try origin(20), try island())
+    _ = try outcome(try bring(try export(origin), to: island))
+    try write(origin, 0..<3)
+    origin.settle()
+    let done = try outcome(try bring(try export(origin), to: island))
+    #expect(done.held.map(\.cluster) == ["a"] && done.message.contains("The brake holds 'a'"))
+    #expect(island.seen(by: a).count == 20)
+    _ = try island.ask(.command(.release(cluster: "a", type: nil)))
+    #expect(island.seen(by: a).count == 3)
+  }
+
+  @Test func anExportAsAnIdentityHasNoMoreThanItsGrant() throws {
+    let (origin, island) = (try origin(5), try island())
+    let file = try export(origin, as: "spiffe://example.org/b")
+    #expect(String(decoding: file, as: UTF8.self).contains("foo/g1"))
+    #expect(!String(decoding: file, as: UTF8.self).contains("foo/g2"))
+    #expect(try outcome(try bring(file, to: island)).added.names == ["networking.istio.io/Gateway foo/g1"])
+    for (identity, status) in [("spiffe://example.org/x", 404), ("nobody", 400)] {
+      #expect(try origin.ask(.transfer(.beginExport(identity: identity))).status == status)
+    }
+  }
+
+  @Test func aDamagedFileChangesNothingAndTheNextIsTaken() throws {
+    let (origin, island) = (try origin(5), try island())
+    let file = try export(origin)
+    var random = SeededGenerator(seed: 3)
+    for _ in 0..<20 {
+      var damaged = file
+      damaged[Int.random(in: 0..<file.count, using: &random)] ^= 4
+      let reply = try bring(damaged, to: island)
+      #expect(reply.status == 400, "\(text(reply))")
+      #expect(
+        try bring(Array(file.prefix(Int.random(in: 0..<file.count, using: &random))), to: island).status
+          == 400)
+    }
+    let served = try island.status().snapshot
+    #expect(island.seen(by: a).isEmpty && served == nil)
+    #expect(try outcome(try bring(file, to: island)).added.count == 5)
+  }
+
+  @Test func whatCannotBeDoneSaysWhy() throws {
+    let (origin, island) = (try origin(2), try island())
+    let file = try export(origin)
+    #expect(
+      text(try bring(file, to: origin)).contains("409 {\"error\":\"This relay has no source of the kind"))
+    #expect(text(try bring(file, to: island, ImportTerms(source: "x"))).contains("The sources are: up"))
+    let begun = try island.ask(.transfer(.beginImport(ImportTerms())))
+    let ticket = try JSONDecoder().decode(ImportTicket.self, from: Data(begun.body)).ticket
+    #expect(
+      text(try island.ask(.transfer(.beginImport(ImportTerms())))).contains("Another import is under way"))
+    #expect(try island.ask(.transfer(.writeImport(ticket: ticket, from: 5, bytes: [1]))).status == 409)
+    #expect(try island.ask(.transfer(.writeImport(ticket: ticket + 1, from: 0, bytes: [1]))).status == 410)
+    #expect(try island.ask(.transfer(.endImport(ticket: ticket, bytes: 0))).status == 400)
+    #expect(try island.ask(.transfer(.readExport(ticket: 1, from: 0))).status == 410)
+    // One that nobody goes on with does not keep others out.
+    _ = try island.ask(.transfer(.beginImport(ImportTerms())))
+    island.network.run(for: TransferDesk.silenceMost)
+    #expect(try outcome(try bring(file, to: island)).added.count == 2)
+    for _ in 0..<TransferDesk.exportsMost { _ = try origin.ask(.transfer(.beginExport(identity: nil))) }
+    #expect(try origin.ask(.transfer(.beginExport(identity: nil))).status == 503)
+  }
+}
