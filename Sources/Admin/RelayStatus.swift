@@ -30,6 +30,8 @@ public struct RelayStatus: Sendable, Equatable, Decodable {
   public var push: [SinkStatus]
   public var gates: [GateStatus]
   public var audit: AuditStatus
+  /// Whether what is served would outlive a restart.
+  public var store: StoreStatus
   /// The driver in use: `io_uring`, `epoll` or `simulated`.
   public var io: String
   /// Why it is not io_uring; nil when it is, or when the operator asked for another.
@@ -39,7 +41,8 @@ public struct RelayStatus: Sendable, Equatable, Decodable {
     node: String, version: String, readiness: Readiness, identity: IdentityStatus? = nil,
     config: ConfigStatus, policy: PolicyStatus, snapshot: SnapshotStatus? = nil,
     sources: [SourceStatus] = [], clients: [ClientStatus] = [], push: [SinkStatus] = [],
-    gates: [GateStatus] = [], audit: AuditStatus, io: String, ioReason: String? = nil
+    gates: [GateStatus] = [], audit: AuditStatus, store: StoreStatus = StoreStatus(state: .off), io: String,
+    ioReason: String? = nil
   ) {
     self.node = node
     self.version = version
@@ -54,6 +57,7 @@ public struct RelayStatus: Sendable, Equatable, Decodable {
     self.push = push
     self.gates = gates
     self.audit = audit
+    self.store = store
     self.io = io
     self.ioReason = ioReason
   }
@@ -347,6 +351,27 @@ public struct GateStatus: Sendable, Equatable, Decodable {
     self.since = since
     self.reason = reason
     self.heldBack = heldBack
+  }
+}
+
+/// How the state folder is.
+public struct StoreStatus: Sendable, Equatable, Decodable {
+  public enum State: String, Sendable, Decodable {
+    /// The newest snapshot is there, or on its way.
+    case saving
+    /// It cannot be written. Serving goes on; a restart would begin with an older snapshot, or none.
+    case failing
+    /// `state` is not configured: nothing outlives the process.
+    case off
+  }
+
+  public var state: State
+  /// Why it cannot be written; nil while it can.
+  public var error: String?
+
+  public init(state: State, error: String? = nil) {
+    self.state = state
+    self.error = error
   }
 }
 

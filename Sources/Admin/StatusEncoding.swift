@@ -31,6 +31,8 @@ extension RelayStatus {
       writer.field("gates", array: { writer in for gate in gates { gate.write(to: &writer) } })
       writer.key("audit")
       audit.write(to: &writer)
+      writer.key("store")
+      store.write(to: &writer)
       writer.field("io", io)
       writer.field("ioReason", ioReason)
     }
@@ -206,6 +208,15 @@ extension GateStatus {
           writer.field("changed", heldBack.changed)
           writer.field("removed", heldBack.removed)
         })
+    }
+  }
+}
+
+extension StoreStatus {
+  func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("state", state.rawValue)
+      writer.field("error", error)
     }
   }
 }

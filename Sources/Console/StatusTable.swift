@@ -53,6 +53,11 @@ private func overview(_ status: RelayStatus, _ now: Timestamp) -> TextTable {
   table.add(
     "audit", status.audit.state.rawValue,
     status.audit.error ?? status.audit.head.map { "head \($0.prefix(12))" } ?? "")
+  switch status.store.state {
+  case .saving: table.add("state", "saving", "")
+  case .failing: table.add("state", "NOT SAVED", status.store.error ?? "")
+  case .off: table.add("state", "off", "nothing outlives a restart")
+  }
   table.add("io", status.io, status.ioReason ?? "")
   return table
 }

@@ -90,14 +90,13 @@ struct ClassViews: Sendable {
   /// not shown as it was before.
   func cut(
     _ base: [TypeName: Collection], class candidate: Int, _ rules: PolicyRules,
-    newestForm: (Resource) -> Resource
+    newestForm: (Resource) -> ResourceFacts?
   ) -> [TypeName: Collection] {
     var result: [TypeName: Collection] = [:]
     for (type, collection) in base {
       let seen = collection.resources.filter { old in
-        let newest = newestForm(old)
-        return rules.isVisible(ResourceFacts(old), class: candidate)
-          && (newest === old || rules.isVisible(ResourceFacts(newest), class: candidate))
+        rules.isVisible(ResourceFacts(old), class: candidate)
+          && newestForm(old).map { rules.isVisible($0, class: candidate) } ?? true
       }
       guard !seen.isEmpty else { continue }
       var shared = [collection.version: collection]

@@ -16,10 +16,12 @@ struct KeptViews: Sendable {
   private var causes: [Key: RemovalCauses] = [:]
   /// How objects were when they went, since there are gates: one that its class might not see then is not shown
   /// to it as it was before that.
-  private(set) var lastForms: [TypeName: [String: Resource]] = [:]
+  private(set) var lastForms: [TypeName: [String: ObjectFacts]] = [:]
   private var lastFormsCount = 0
+  /// Grows when `lastForms` changes.
+  private(set) var edition: UInt64 = 0
 
-  /// Most last forms. Reason: each keeps an object alive; when full all are forgotten.
+  /// Most last forms. Reason: some 200 bytes each; when full all are forgotten.
   private static let lastFormsMost = 65_536
 
   func causes(_ key: Key) -> RemovalCauses { causes[key] ?? RemovalCauses() }
@@ -54,13 +56,29 @@ struct KeptViews: Sendable {
       lastForms = [:]
       lastFormsCount = 0
     }
-    if lastForms[last.type, default: [:]].updateValue(last, forKey: last.wireName) == nil {
+    edition &+= 1
+    if lastForms[last.type, default: [:]].updateValue(ObjectFacts(last), forKey: last.wireName) == nil {
       lastFormsCount += 1
     }
   }
 
+  /// Goes on with what an earlier process remembered.
+  mutating func restore(_ forms: [TypeName: [String: ObjectFacts]]) {
+    lastForms = forms
+    lastFormsCount = forms.values.reduce(0) { $0 + $1.count }
+  }
+
+  /// Forgets everything: there are no gates.
+  mutating func clear() {
+    let next = lastForms.isEmpty ? edition : edition &+ 1
+    self = KeptViews()
+    edition = next
+  }
+
   private mutating func noteReturned(_ name: String, _ type: TypeName) {
-    if lastForms[type]?.removeValue(forKey: name) != nil { lastFormsCount -= 1 }
+    guard lastForms[type]?.removeValue(forKey: name) != nil else { return }
+    lastFormsCount -= 1
+    edition &+= 1
   }
 
   mutating func keepOnly(_ keys: Set<Key>) {

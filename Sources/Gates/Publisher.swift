@@ -51,7 +51,11 @@ public struct Publisher: Sendable {
   var kept = KeptViews()
   var ledger: RemovalLedger
   /// By class index: why names are gone that an operator let pass.
-  var causes: [RemovalCauses]
+  var causes: [RemovalCauses] { didSet { causesEdition &+= 1 } }
+  private var causesEdition: UInt64 = 0
+  /// What `causes` has of releases, as it was at `releasedEdition`.
+  private var released: Set<ReleasedName> = []
+  private var releasedEdition: UInt64 = 0
   /// By cluster: the first removal that counts for it. Earlier ones were judged already.
   var marks: [String: UInt64] = [:]
   var events: [GateEvent] = []
@@ -77,6 +81,7 @@ public struct Publisher: Sendable {
     let (previous, before) = (newest, views.visible)
     newest = snapshot
     erase(change.revoked)
+    ledger.erase(change.revoked, rules, &views.index)
     let steps = change.types.flatMap { views.apply($0, rules) }
     noteReleases(steps)
     noteReturns(change, since: previous)
@@ -103,6 +108,7 @@ public struct Publisher: Sendable {
       return old.cluster(named: name).map { causes[$0.classIndex] } ?? RemovalCauses()
     }
     kept.forgetCuts()
+    marks = marks.filter { rules.cluster(named: $0.key) != nil }
     gates.held = gates.held.filter { rules.cluster(named: $0.key) != nil }
     letGo()
     return publish(nil)
@@ -121,6 +127,42 @@ public struct Publisher: Sendable {
     var book = restored
     book.update { $0.number = takeNumber() }
     gates = book
+  }
+
+  /// Continues with what an earlier process remembered. Before anything is served.
+  public mutating func restore(memory: GateMemory) {
+    precondition(newest.collections.isEmpty, "memory is restored before anything is served")
+    ledger = RemovalLedger(memory, rules, &views.index)
+    marks = memory.marks
+    kept.restore(memory.lastForms)
+    for one in memory.released {
+      guard let cluster = rules.cluster(named: one.cluster) else { continue }
+      causes[cluster.classIndex].record(.released, type: one.type, names: [one.name])
+    }
+  }
+
+  /// What the next process must remember. Shares what it can with this one.
+  public var memory: GateMemory {
+    var memory = GateMemory()
+    memory.first = ledger.first
+    memory.removals = ledger.entries
+    memory.marks = marks
+    memory.released = released
+    memory.lastForms = kept.lastForms
+    memory.edition = releasedEdition &+ kept.edition
+    return memory
+  }
+
+  private mutating func noteReleased() {
+    guard releasedEdition != causesEdition else { return }
+    releasedEdition = causesEdition
+    released = []
+    for (policy, known) in zip(rules.classes, causes) where !known.isEmpty {
+      let cluster = rules.clusters[policy.clusters[0]].name
+      for (type, names) in known.names(because: .released) {
+        for name in names { released.insert(ReleasedName(cluster: cluster, type: type, name: name)) }
+      }
+    }
   }
 
   /// Takes out of what gates keep what no source may supply any more.
@@ -231,7 +273,8 @@ public struct Publisher: Sendable {
         number: number, collections: views[policy.index], snapshot: newest, causes: causes[policy.index])
     }
     let places = gates.isEmpty ? nil : place(&all, number)
-    if gates.isEmpty { kept = KeptViews() }
+    if gates.isEmpty { kept.clear() }
+    noteReleased()
     current = Generation(number: number, rules: rules, snapshot: newest, views: all, places: places)
     defer { events = [] }
     return Publication(
@@ -271,7 +314,8 @@ public struct Publisher: Sendable {
     if let known = kept[key] { return known }
     let (newest, last) = (newest.collections, kept.lastForms)
     let cut = views.cut(gate.base.collections, class: candidate, rules) { old in
-      newest[old.type]?[old.wireName] ?? last[old.type]?[old.wireName] ?? old
+      if let form = newest[old.type]?[old.wireName] { return form === old ? nil : ResourceFacts(form) }
+      return last[old.type]?[old.wireName].map { ResourceFacts($0) }
     }
     kept.set(key, cut)
     if gate.isCurrent { kept.noteLosses(key, from: views[candidate]) }

@@ -1,33 +1,37 @@
 // What sources removed lately: the memory that makes many small removals one large one.
 //
-// One entry per removed object, for as long as the brake's window. What a class lost of it is counted as the
-// entries come and go, so that a publication costs what it removes. Time is a parameter; pure.
+// One entry per removed object, for as long as the brake's window, restarts included. What a class lost of it is
+// counted as the entries come and go, so that a publication costs what it removes. Time is a parameter; pure.
 
 internal import Policy
 internal import Primitives
 internal import Snapshots
 
 struct RemovalLedger: Sendable {
-  private struct Entry: Sendable {
-    let at: Timestamp
-    let resource: Resource
-    /// The object exists again.
-    var isVoid = false
-  }
-
-  /// Objects removed by a publication, each with the entry's number.
-  private var entries: [Entry] = []
+  /// Oldest first.
+  private(set) var entries: [Removal] = []
   /// Number of the first entry.
-  private var first: UInt64 = 0
+  private(set) var first: UInt64 = 0
   private var numbers: [TypeName: [String: UInt64]] = [:]
   /// By class index: entries that count, by type.
   private var counts: [[TypeName: Int]]
 
-  /// Most entries kept between publications. Reason: each keeps one removed object alive; the oldest are
-  /// forgotten first, and one step of any size is judged before.
+  /// Most entries kept between publications. Reason: some 200 bytes each; the oldest are forgotten first, and one
+  /// step of any size is judged before.
   private static let entriesMost = 65_536
 
   init(classes: Int) { counts = Array(repeating: [:], count: classes) }
+
+  /// Goes on with what an earlier process remembered.
+  init(_ memory: GateMemory, _ rules: PolicyRules, _ index: inout ClassIndex) {
+    self.init(classes: rules.classes.count)
+    first = memory.first
+    entries = memory.removals
+    for (place, entry) in entries.enumerated() where !entry.isVoid {
+      numbers[entry.object.type, default: [:]][entry.object.wireName] = first + UInt64(place)
+    }
+    recount(rules, &index)
+  }
 
   /// The number the next entry gets: everything below has happened.
   var next: UInt64 { first + UInt64(entries.count) }
@@ -38,8 +42,25 @@ struct RemovalLedger: Sendable {
   ) -> [Int] {
     if let known = numbers[resource.type]?[resource.wireName] { void(known, rules, &index) }
     numbers[resource.type, default: [:]][resource.wireName] = next
-    entries.append(Entry(at: now, resource: resource))
-    return count(resource, by: 1, rules, &index)
+    let entry = Removal(at: now, object: ObjectFacts(resource))
+    entries.append(entry)
+    return count(entry.object, by: 1, rules, &index)
+  }
+
+  /// Nothing of what a source may no longer let us have is remembered.
+  mutating func erase(_ revoked: [Merge.Revocation], _ rules: PolicyRules, _ index: inout ClassIndex) {
+    for revocation in revoked {
+      for name in revocation.names { returned(name, type: revocation.type, rules, &index) }
+      guard !revocation.namespaces.isEmpty else { continue }
+      for (place, entry) in entries.enumerated() where !entry.isVoid {
+        let object = entry.object
+        if object.type == revocation.type, object.source == revocation.source,
+          revocation.namespaces.contains(WireName.namespace(of: object.wireName))
+        {
+          void(first + UInt64(place), rules, &index)
+        }
+      }
+    }
   }
 
   /// Notes that an object exists again.
@@ -67,7 +88,7 @@ struct RemovalLedger: Sendable {
   /// Counts anew under other rules.
   mutating func recount(_ rules: PolicyRules, _ index: inout ClassIndex) {
     counts = Array(repeating: [:], count: rules.classes.count)
-    for entry in entries where !entry.isVoid { _ = count(entry.resource, by: 1, rules, &index) }
+    for entry in entries where !entry.isVoid { _ = count(entry.object, by: 1, rules, &index) }
   }
 
   /// Names that a class lost, by type, in the entries `mark..<end`.
@@ -78,8 +99,8 @@ struct RemovalLedger: Sendable {
     var names: [TypeName: Set<String>] = [:]
     let from = Int(clamping: mark > first ? mark - first : 0)
     for entry in entries.prefix(Int(clamping: end - first)).dropFirst(from) where !entry.isVoid {
-      guard rules.isVisible(ResourceFacts(entry.resource), class: candidate) else { continue }
-      names[entry.resource.type, default: []].insert(entry.resource.wireName)
+      guard rules.isVisible(ResourceFacts(entry.object), class: candidate) else { continue }
+      names[entry.object.type, default: []].insert(entry.object.wireName)
     }
     return names
   }
@@ -95,18 +116,36 @@ struct RemovalLedger: Sendable {
     let place = Int(number - first)
     guard !entries[place].isVoid else { return }
     entries[place].isVoid = true
-    let resource = entries[place].resource
-    numbers[resource.type]?.removeValue(forKey: resource.wireName)
-    _ = count(resource, by: -1, rules, &index)
+    let object = entries[place].object
+    numbers[object.type]?.removeValue(forKey: object.wireName)
+    _ = count(object, by: -1, rules, &index)
   }
 
   private mutating func count(
-    _ resource: Resource, by step: Int, _ rules: PolicyRules, _ index: inout ClassIndex
+    _ object: ObjectFacts, by step: Int, _ rules: PolicyRules, _ index: inout ClassIndex
   ) -> [Int] {
-    let facts = ResourceFacts(resource)
-    let losers = index.candidates(type: resource.type, namespace: resource.namespace)
+    let facts = ResourceFacts(object)
+    let losers = index.candidates(type: object.type, namespace: facts.namespace)
       .filter { rules.isVisible(facts, class: $0) }
-    for loser in losers { counts[loser][resource.type, default: 0] += step }
+    for loser in losers { counts[loser][object.type, default: 0] += step }
     return losers
+  }
+}
+
+extension ObjectFacts {
+  init(_ resource: Resource) {
+    self.init(
+      type: resource.type, wireName: resource.wireName,
+      labels: resource.labels.map { Label(key: $0.key, value: $0.value) }, source: resource.source)
+  }
+}
+
+extension ResourceFacts {
+  init(_ object: ObjectFacts) {
+    let namespace = WireName.namespace(of: object.wireName)
+    self.init(
+      type: object.type, namespace: namespace,
+      name: namespace.isEmpty ? object.wireName : String(object.wireName.dropFirst(namespace.count + 1)),
+      labels: object.labels.map { ($0.key, $0.value) }, source: object.source)
   }
 }

@@ -99,6 +99,9 @@ public struct Exposition {
     writer.sample(facts.configOK ? 1 : 0)
     writer.family("policy_ok", .gauge, "1 while the policy in force is what the files say.")
     writer.sample(facts.policyOK ? 1 : 0)
+    writer.family(
+      "state_ok", .gauge, "1 while the state folder takes what is served; absent where nothing is kept.")
+    if let isOK = facts.stateOK { writer.sample(isOK ? 1 : 0) }
     writer.family("audit_ok", .gauge, "1 while audit records can be written, or none are asked for.")
     writer.sample(facts.auditOK ? 1 : 0)
     writer.family("audit_records_total", .counter, "Records written to the audit log.")

@@ -53,6 +53,8 @@ public struct RelayFacts: Sendable {
   public var configOK = true
   public var policyOK = true
   public var auditOK = true
+  /// Nil: nothing is kept over a restart.
+  public var stateOK: Bool?
   /// Nil: no audit is kept.
   public var audit: Audit?
   /// Views the brake holds back.

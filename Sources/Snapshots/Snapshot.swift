@@ -183,6 +183,11 @@ public struct RemovalCauses: Sendable {
 
   public subscript(type: TypeName, name: String) -> RemovalCause? { causes[type]?[name] }
 
+  /// Names by type that are gone for this cause.
+  public func names(because cause: RemovalCause) -> [TypeName: [String]] {
+    causes.mapValues { names in names.filter { $0.value == cause }.map(\.key) }.filter { !$0.value.isEmpty }
+  }
+
   public mutating func record(_ cause: RemovalCause, type: TypeName, names: [String]) {
     guard cause != .source else { return forget(type: type, names: names) }
     for name in names {

@@ -1,5 +1,6 @@
 // What one save has to write: the difference between what the file holds and a snapshot.
 
+internal import Gates
 internal import Primitives
 internal import Snapshots
 
@@ -8,6 +9,9 @@ struct WrittenState: Sendable {
   var collections: [TypeName: Collection] = [:]
   var head: Head?
   var sources: [SourceMark] = []
+  var memory = GateMemory()
+  /// `memory` was written by this process.
+  var isMemoryOurs = false
 
   /// The newest row of the kept versions.
   struct Head: Sendable, Equatable {
@@ -25,6 +29,7 @@ struct WrittenState: Sendable {
     guard let restored else { return }
     collections = restored.collections
     sources = restored.sources
+    memory = restored.memory
     head = Head(
       number: restored.number, version: restored.version, position: restored.position,
       isComplete: restored.isComplete)

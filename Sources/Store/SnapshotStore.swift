@@ -49,19 +49,20 @@ public final class SnapshotStore: Sendable {
   /// Makes `snapshot` the last good one, in one transaction that writes what changed since the last save.
   ///
   /// Bodies removed by policy are erased, from the past too; others stay as long as the past is kept. With
-  /// `gates` these are in force from now on, and what they keep is kept. An error leaves the previous snapshot
-  /// and gates whole. Returns the damaged store that was replaced, if there was one.
+  /// `gates` these are in force from now on, and what they keep is kept; `memory` is what they must remember. An
+  /// error leaves the previous snapshot and gates whole. Returns the damaged store that was replaced, if there was one.
   @discardableResult
   public func save(
-    _ snapshot: Snapshot, sources: [SourceMark], gates: GateBook? = nil,
+    _ snapshot: Snapshot, sources: [SourceMark], gates: GateBook? = nil, memory: GateMemory? = nil,
     revoked: [Merge.Revocation] = [], now: Timestamp
   ) throws(StoreError) -> SetAside? {
+    let gated = GatesToSave(book: gates, memory: memory)
     do {
-      try write(snapshot, sources: sources, gates: gates, revoked: revoked, now: now)
+      try write(snapshot, sources: sources, gated, revoked: revoked, now: now)
       settle()
       return nil
     } catch .setAside(let finding) {
-      try write(snapshot, sources: sources, gates: gates, revoked: revoked, now: now)
+      try write(snapshot, sources: sources, gated, revoked: revoked, now: now)
       settle()
       return finding
     }
@@ -102,8 +103,8 @@ public final class SnapshotStore: Sendable {
 
   /// `save` without the tidying up: what is durable once this returns is what a crash leaves.
   func write(
-    _ snapshot: Snapshot, sources: [SourceMark], gates: GateBook? = nil, revoked: [Merge.Revocation] = [],
-    now: Timestamp
+    _ snapshot: Snapshot, sources: [SourceMark], _ gates: GatesToSave = GatesToSave(),
+    revoked: [Merge.Revocation] = [], now: Timestamp
   ) throws(StoreError) {
     try use(now) { state, database in
       let before = try state.written ?? WrittenState(database.read { try StoreReading($0).restored() })
@@ -115,7 +116,7 @@ public final class SnapshotStore: Sendable {
       state.written = nil
       do {
         state.written = try self.write(
-          snapshot, from: before, sources: sources, gates: gates, revoked: revoked, now: now, database)
+          snapshot, from: before, sources: sources, gates, revoked: revoked, now: now, database)
       } catch {
         // Rolled back: the file is what it was.
         state.written = before
@@ -127,18 +128,24 @@ public final class SnapshotStore: Sendable {
 
   /// What gates keep goes first: it was served before the snapshot.
   private func write(
-    _ snapshot: Snapshot, from before: WrittenState, sources: [SourceMark], gates: GateBook?,
+    _ snapshot: Snapshot, from before: WrittenState, sources: [SourceMark], _ gates: GatesToSave,
     revoked: [Merge.Revocation], now: Timestamp, _ database: DatabaseQueue
   ) throws -> WrittenState {
     let plain = SaveStep(from: before, to: snapshot, sources: sources, revoked: revoked, savedAt: now)
-    guard gates != nil || !plain.isEmpty else { return plain.result }
+    let memory = gates.memory.map {
+      MemoryStep(from: before.memory, to: $0, isContinued: before.isMemoryOurs)
+    }
+    guard gates.book != nil || !plain.isEmpty || memory?.isEmpty == false else { return plain.result }
     return try database.write { database in
       let writing = StoreWriting(database)
       var reached = before
-      if let gates { try writing.keep(gates, &reached, savedAt: now) }
+      if let book = gates.book { try writing.keep(book, &reached, savedAt: now) }
       let step = SaveStep(from: reached, to: snapshot, sources: sources, revoked: revoked, savedAt: now)
       if !step.isEmpty { try writing.save(step, self.limits) }
-      return step.result
+      var result = step.result
+      if let memory { try writing.keep(memory) }
+      if let written = gates.memory { (result.memory, result.isMemoryOurs) = (written, true) }
+      return result
     }
   }
 
@@ -199,4 +206,10 @@ public final class SnapshotStore: Sendable {
       }
     }
   }
+}
+
+/// What a save brings beside the snapshot; nil: what is on disk stays.
+struct GatesToSave: Sendable {
+  var book: GateBook?
+  var memory: GateMemory?
 }

@@ -32,6 +32,7 @@ enum StoreDatabase {
           try examine(database)
           try database.execute(sql: standings)
           try database.execute(sql: StoredGates.table)
+          try database.execute(sql: StoredMemory.tables)
         }
       }
       return queue
@@ -125,6 +126,7 @@ enum StoreDatabase {
       name TEXT PRIMARY KEY, complete INTEGER NOT NULL, position TEXT) WITHOUT ROWID;
     \(standings)
     \(StoredGates.table)
+    \(StoredMemory.tables)
     CREATE TABLE departed(
       id INTEGER PRIMARY KEY, type INTEGER NOT NULL REFERENCES type(id), name TEXT NOT NULL,
       seconds INTEGER NOT NULL, nanoseconds INTEGER NOT NULL, UNIQUE(type, name));

@@ -92,6 +92,7 @@ struct StoreReading {
       version: head.version, savedAt: entry.savedAt, sources: try sources(types),
       departed: try departed(types))
     restored.gates = try gates(types, head: restored)
+    restored.memory = try memory()
     return restored
   }
 

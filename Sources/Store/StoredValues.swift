@@ -44,6 +44,8 @@ public struct Restored: Sendable {
   public let departed: [TypeName: [String: Timestamp]]
   /// Those that were in force, each with what it keeps.
   public internal(set) var gates = GateBook()
+  /// What they must remember beside that.
+  public internal(set) var memory = GateMemory()
 
   /// Since when an object exists as far as is known, gone or not.
   public func createTime(of name: String, type: TypeName) -> Timestamp? {

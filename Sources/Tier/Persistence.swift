@@ -28,6 +28,7 @@ final class Persistence: Sendable {
     var now: Timestamp
     /// Nil: those on disk are still in force.
     var gates: GateBook?
+    let memory: GateMemory
     /// Not yet taken out of what is on disk.
     var revoked: [Merge.Revocation] = []
     /// Commands that are answered once this is written.
@@ -75,10 +76,12 @@ final class Persistence: Sendable {
 
   /// Saves `snapshot` soon. Callable from any thread; the newest one wins. False when the worker is too busy:
   /// then the next publication saves it, and its commands are not answered.
-  func save(_ snapshot: Snapshot, sources: [SourceMark], _ extras: Extras, now: Timestamp) -> Bool {
+  func save(
+    _ snapshot: Snapshot, sources: [SourceMark], memory: GateMemory, _ extras: Extras, now: Timestamp
+  ) -> Bool {
     let isFirst = newest.withLock { newest in
       let earlier = newest
-      var next = Save(snapshot: snapshot, sources: sources, now: now)
+      var next = Save(snapshot: snapshot, sources: sources, now: now, memory: memory)
       next.gates = extras.gates ?? earlier?.gates
       next.revoked = (earlier?.revoked ?? []) + extras.revoked
       next.tickets = (earlier?.tickets ?? []) + (extras.ticket.map { [$0] } ?? [])
@@ -157,7 +160,8 @@ final class Persistence: Sendable {
     save.revoked = debts.revoked + save.revoked
     do throws(StoreError) {
       let replaced = try store.save(
-        save.snapshot, sources: save.sources, gates: save.gates, revoked: save.revoked, now: save.now)
+        save.snapshot, sources: save.sources, gates: save.gates, memory: save.memory, revoked: save.revoked,
+        now: save.now)
       outcomes.push(.saved(replaced: replaced, tickets: save.tickets))
     } catch {
       owe(save)

@@ -239,6 +239,7 @@ final class PublishingDesk: Sendable {
       state.position = restored.position.resumed(by: me)
       let snapshot = state.snapshot(me)
       state.publisher.restore(gates: restored.gates.resumed(by: me))
+      state.publisher.restore(memory: restored.memory)
       publish(
         state.publisher.apply(step, snapshot: snapshot, now: now), step, state, &report, because: "restored",
         now)
@@ -298,7 +299,8 @@ final class PublishingDesk: Sendable {
         name: $0, isComplete: complete.contains($0), position: state.positions[$0],
         positions: state.standings[$0] ?? [:])
     }
-    return persistence.save(snapshot, sources: marks, extras, now: now)
+    return persistence.save(
+      snapshot, sources: marks, memory: state.publisher.memory, extras, now: now)
   }
 
   /// An origin numbers its own changes; a relay repeats where its most preferred upstream stands.

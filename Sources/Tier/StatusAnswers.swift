@@ -90,8 +90,14 @@ extension ControlLoop {
       sources: sources.entries.map(\.status),
       clients: clients.map(ClientStatus.init).sorted { ($0.cluster, $0.address) < ($1.cluster, $1.address) },
       push: sinks.map(SinkStatus.init).sorted { $0.address < $1.address },
-      gates: gateDesk.standings.map(GateStatus.init), audit: audit.status, io: loop.kind.rawValue,
+      gates: gateDesk.standings.map(GateStatus.init), audit: audit.status, store: storeStatus,
+      io: loop.kind.rawValue,
       ioReason: loop.fallbackReason?.description)
+  }
+
+  private var storeStatus: StoreStatus {
+    guard persistence != nil else { return StoreStatus(state: .off) }
+    return StoreStatus(state: stateError == nil ? .saving : .failing, error: stateError)
   }
 
   private var identityStatus: IdentityStatus? {
@@ -132,6 +138,7 @@ extension ControlLoop {
     facts.pinnedClusters = gateDesk.standings.count { $0.kind == .pinned }
     facts.memoryBytes = ResidentMemory.bytes
     audit.fill(&facts)
+    facts.stateOK = persistence.map { _ in stateError == nil }
     return Exposition(shards: shards, facts: facts, knownTypes: Kinds.all.map(\.type.description)).text
   }
 

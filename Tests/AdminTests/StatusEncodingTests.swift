@@ -47,7 +47,8 @@ struct StatusEncodingTests {
         kind: .rolledBack, cluster: nil, version: "00fe", since: time, reason: "asked",
         heldBack: .init(added: 1, changed: 2, removed: 3))
     ],
-    audit: AuditStatus(state: .failing, head: "beef", error: "no space"), io: "io_uring")
+    audit: AuditStatus(state: .failing, head: "beef", error: "no space"),
+    store: StoreStatus(state: .failing, error: "no room"), io: "io_uring")
 
   static let empty = RelayStatus(
     node: "n", version: "v", readiness: Readiness(), config: ConfigStatus(state: .current),
@@ -74,7 +75,8 @@ struct StatusEncodingTests {
         + #""since":\#(time),"lastError":"no cluster"}],"#
         + #""gates":[{"kind":"rolledBack","cluster":null,"version":"00fe","since":\#(time),"reason":"asked","#
         + #""heldBack":{"added":1,"changed":2,"removed":3}}],"#
-        + #""audit":{"state":"failing","head":"beef","error":"no space"},"io":"io_uring","ioReason":null}"#)
+        + #""audit":{"state":"failing","head":"beef","error":"no space"},"#
+        + #""store":{"state":"failing","error":"no room"},"io":"io_uring","ioReason":null}"#)
   }
 
   @Test func whatIsNotKnownIsNull() {

@@ -48,7 +48,8 @@ struct StatusTableTests {
       gates: [
         GateStatus(kind: .held, cluster: "a", version: nil, since: Self.before(5), reason: "21 % removed")
       ],
-      audit: AuditStatus(state: .failing, error: "no space"), io: "epoll", ioReason: "EPERM")
+      audit: AuditStatus(state: .failing, error: "no space"),
+      store: StoreStatus(state: .failing, error: "no room"), io: "epoll", ioReason: "EPERM")
     let expected = """
       edge-1  meshrelay 0.1.0  NOT READY
         not ready: audit cannot be written
@@ -60,6 +61,7 @@ struct StatusTableTests {
         config    REFUSED               loaded 3m ago; m.yaml:3:1: unknown key
         policy    current               loaded 1s ago
         audit     failing               no space
+        state     NOT SAVED             no room
         io        epoll                 EPERM
 
       SOURCES

@@ -9,11 +9,11 @@ import Testing
 
 @testable import Gates
 
-private let gateway = TypeName(group: "networking.istio.io", kind: "Gateway")
-private let service = TypeName(group: "networking.istio.io", kind: "VirtualService")
+let gateway = TypeName(group: "networking.istio.io", kind: "Gateway")
+let service = TypeName(group: "networking.istio.io", kind: "VirtualService")
 
 /// One source and the publisher behind it.
-private struct Stage {
+struct Stage {
   var publisher: Publisher
   private var merge = Merge(sources: [MergeSource(name: "s", listsEverything: true)])
   private var sequence: UInt64 = 0
@@ -48,22 +48,25 @@ private struct Stage {
 
   mutating func change(
     _ type: TypeName, set names: [String] = [], body: UInt8 = 0, remove: [String] = [],
-    because cause: RemovalCause = .source, after seconds: Int64 = 0
+    because cause: RemovalCause = .source, labels: [(key: String, value: String)] = [],
+    after seconds: Int64 = 0
   ) {
     now = Timestamp(seconds: now.seconds + seconds)
     sequence += 1
     let change = merge.apply(
       SourceUpdate(
         source: "s",
-        kind: .change(type, upserts: names.map { Stage.resource(type, $0, body) }, removals: remove),
+        kind: .change(type, upserts: names.map { Stage.resource(type, $0, body, labels) }, removals: remove),
         removals: cause))
     last = publisher.apply(change, snapshot: snapshot, now: now)
   }
 
-  static func resource(_ type: TypeName, _ name: String, _ body: UInt8) -> Resource {
+  static func resource(
+    _ type: TypeName, _ name: String, _ body: UInt8, _ labels: [(key: String, value: String)] = []
+  ) -> Resource {
     let parts = name.split(separator: "/").map(String.init)
     let draft = ResourceDraft(
-      namespace: parts[0], name: parts[1], createTime: Timestamp(seconds: 1),
+      namespace: parts[0], name: parts[1], labels: labels, createTime: Timestamp(seconds: 1),
       bodyMessage: Kinds[type]?.bodyMessage ?? "", body: [body], source: "s")
     do {
       return try Admission.admit(type: type, draft: draft, limits: Limits())
@@ -80,6 +83,18 @@ private struct Stage {
   mutating func perform(_ command: GateCommand) throws(GateError) {
     sequence += 1
     last = try publisher.perform(command, snapshot: snapshot, now: now)
+  }
+
+  /// Another process goes on with what a store keeps of this one.
+  mutating func restart(after seconds: Int64 = 0) {
+    now = Timestamp(seconds: now.seconds + seconds)
+    let old = publisher
+    publisher = Publisher(rules: old.current.rules, brake: old.brake)
+    publisher.restore(gates: old.gates)
+    publisher.restore(memory: old.memory)
+    merge = Merge(sources: [MergeSource(name: "s", listsEverything: true)])
+    let change = merge.restore(old.newest.collections, completeSources: ["s"])
+    last = publisher.apply(change, snapshot: snapshot, now: now)
   }
 
   func view(_ cluster: String) -> View {

@@ -11,7 +11,6 @@ import Testing
 @testable import Gates
 
 private let virtualService = TypeName(group: "networking.istio.io", kind: "VirtualService")
-private let gateway = TypeName(group: "networking.istio.io", kind: "Gateway")
 
 struct PublisherTests {
   /// Rules of several shapes: by exact namespace, by pattern, by label, by source, with denials; and the

@@ -277,3 +277,48 @@ def test_a_relay_that_is_not_there_is_69():
     for command in (["history"], ["freeze"], ["pin", "a", "0" * 32]):
         result = run(*command, "--admin", "unix:///tmp/nobody-listens-here.sock")
         assert result.returncode == 69 and "No relay listens" in result.stderr
+
+
+def test_a_crash_does_not_reset_the_window(origin):
+    left = 30
+    for step in range(4):
+        left -= 3
+        write(origin.manifests, sorted(many(left)))
+        published(origin, left)
+        if step < 3:
+            assert seen(origin) == many(left), "few at a time"
+        origin.kill()
+        origin.start()
+    assert seen(origin) == many(21), "12 of 30 within ten minutes are too many"
+    assert gates(origin) == {("held", "all"), ("held", "shop")}
+    assert "12 of 30" in order(origin, "status")
+    order(origin, "release", "all")
+    order(origin, "release", "shop")
+    origin.kill()
+    origin.start()
+    write(origin.manifests, sorted(many(17)))
+    published(origin, 17)
+    assert seen(origin) == many(17) and gates(origin) == set(), "what was released does not count again"
+
+
+def test_a_release_is_heard_by_a_tier_that_was_away_and_from_one_that_crashed(folder):
+    tiers = build_tiers(folder)
+    write(tiers.manifests, sorted(many(40)))
+    for relay in tiers.relays:
+        relay.configuration["state"] = str(folder / f"state-{relay.name}")
+        # Who names what it holds is told why it goes.
+        for source in relay.configuration["sources"]:
+            source.get("upstream", {})["protocol"] = "delta"
+        relay.write_configuration()
+    start_all(tiers)
+    before = seen(tiers.edge)
+    tiers.edge.kill()
+    write(tiers.manifests, sorted(many(3)))
+    eventually(lambda: gates(tiers.origin), lambda found: ("held", "relay-region") in found, 10, "the origin holds it")
+    order(tiers.origin, "release", "relay-region")
+    arrives(tiers.region, (before - many(40)) | many(3))
+    tiers.region.kill()
+    tiers.region.start()
+    tiers.edge.start()
+    arrives(tiers.edge, (before - many(40)) | many(3))
+    assert gates(tiers.edge) == set()
