@@ -16,9 +16,8 @@ public struct TicketKeys: Sendable, CustomReflectable {
   struct Key: Sendable {
     /// Names the key within a ticket. 16 bytes.
     let name: [UInt8]
-    /// 32 bytes each. Secret.
-    let cipher: [UInt8]
-    let mac: [UInt8]
+    /// 32 bytes that encrypt, then 32 that authenticate, in locked memory.
+    let secret: SecretBytes
   }
 
   /// Newest first, at most two.
@@ -41,9 +40,16 @@ public struct TicketKeys: Sendable, CustomReflectable {
   public var customMirror: Mirror { Mirror(self, children: ["count": keys.count]) }
 
   private static func newKey() -> Key? {
-    var random = [UInt8](repeating: 0, count: 16 + 32 + 32)
-    guard unsafe RAND_priv_bytes(&random, Int32(random.count)) == 1 else { return nil }
-    return Key(name: Array(random[..<16]), cipher: Array(random[16..<48]), mac: Array(random[48...]))
+    var name = [UInt8](repeating: 0, count: 16)
+    guard unsafe RAND_bytes(&name, Int32(name.count)) == 1,
+      let secret = unsafe SecretBytes(
+        count: 64,
+        fill: { bytes in
+          unsafe RAND_priv_bytes(
+            bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), Int32(bytes.count)) == 1
+        })
+    else { return nil }
+    return Key(name: name, secret: secret)
   }
 }
 
@@ -120,9 +126,12 @@ extension TLSEngine {
     else { return 0 }
     let key = keys[index]
     if isSealing { for (place, byte) in key.name.enumerated() { unsafe named[place] = byte } }
-    guard unsafe copenssl_use_ticket_key(cipher, mac, key.cipher, key.mac, iv, isSealing ? 1 : 0) == 1 else {
-      return -1
+    let isUsed = unsafe key.secret.withBytes { bytes in
+      let start = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
+      return unsafe copenssl_use_ticket_key(
+        cipher, mac, start, start.map { unsafe $0 + 32 }, iv, isSealing ? 1 : 0) == 1
     }
+    guard isUsed else { return -1 }
     return index == 0 ? 1 : 2
   }
 

@@ -4,6 +4,7 @@ Method: an SVID of some seconds that nobody renews, an offline goal that cannot 
 after the other.
 """
 
+import ctypes
 import time
 
 import pytest
@@ -46,6 +47,29 @@ def test_an_edge_with_an_expired_svid_keeps_whom_it_has(folder):
     renewed.certificate.rename(tiers.origin.svid.certificate)
     tiers.origin.wait_ready()
     eventually(lambda: tiers.origin.metric("meshrelay_offline_goal_met"), lambda met: met == 1, 5, "the goal is met")
+
+
+def kernel_says_synchronised():
+    """adjtimex(2) with no mode changes nothing: TIME_ERROR (5) or STA_UNSYNC (0x40) mean that nobody keeps the clock."""
+    state = ctypes.create_string_buffer(512)
+    answer = ctypes.CDLL(None, use_errno=True).adjtimex(state)
+    assert answer >= 0
+    # struct timex: int modes; long offset, freq, maxerror, esterror; int status.
+    status = int.from_bytes(state.raw[40:44], "little")
+    return answer != 5 and not status & 0x40
+
+
+def test_the_kernels_word_on_the_clock(folder):
+    trust = TrustDomain(folder / "trust")
+    relay = Relay(
+        folder, "origin", trust, sources=[{"name": "files", "directory": {"path": str(MANIFESTS)}}],
+        policy=edge_policy()).start()
+    expected = kernel_says_synchronised()
+    eventually(
+        lambda: relay.metric("meshrelay_clock_synchronized"), lambda value: value == float(expected), 15, "the metric")
+    warned = any(text.startswith("the clock of this host is not synchronised") for text in relay.status["identity"]["warnings"])
+    assert warned == (not expected)
+    assert relay.log.count("the clock of this host is not synchronised") == (0 if expected else 1), "told once"
 
 
 @pytest.mark.slow

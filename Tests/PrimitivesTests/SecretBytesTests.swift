@@ -22,6 +22,19 @@ private func undumpedMappings() throws -> [[Substring]] {
     #expect(secret.copy() == bytes && secret.count == count)
   }
 
+  @Test func isMadeWhereItStays() throws {
+    let bytes = (0..<5_000).map { UInt8(truncatingIfNeeded: $0 &* 11) }
+    let made = unsafe SecretBytes(count: 5_000) { pages in
+      unsafe pages.copyBytes(from: bytes)
+      return true
+    }
+    let secret = try #require(made)
+    let seen = unsafe secret.withBytes { unsafe Array($0) }
+    #expect(secret.copy() == bytes && seen == bytes)
+    let failed = unsafe SecretBytes(count: 8) { _ in false }
+    #expect(failed == nil)
+  }
+
   @Test func liesInLockedPagesOfItsOwn() throws {
     let secret = SecretBytes([UInt8](repeating: 0x5A, count: 64))
     let found = try undumpedMappings()

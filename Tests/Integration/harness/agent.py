@@ -51,6 +51,8 @@ class Agent:
         self.socket = folder / name
         self.address = f"unix://{self.socket}"
         self.calls = 0
+        # Answers that went out, on whatever stream.
+        self.said = 0
         self.metadata = []
         self.peers = 0
         self._answer = None
@@ -139,4 +141,5 @@ class Agent:
             if status:
                 context.abort(*status)
             if answer is not None and not silent:
+                self.said += 1
                 yield answer
