@@ -25,8 +25,8 @@ unit: build ## unit, tidiness and short simulation tests
 
 check: lint unit ## what must pass before a commit: lint, build, unit, tidiness, short simulation
 
-integration: build ## three real tiers against independent clients (Tests/Integration)
-	Tests/Integration/run
+integration: build ## three real tiers against independent clients (Tests/Integration); IO=epoll for that driver
+	MESHRELAY_IO=$(IO) Tests/Integration/run
 
 test: ## install what is missing, then every test there is
 	@$(MAKE) --no-print-directory setup

@@ -94,10 +94,12 @@ public struct RelayConfiguration: Sendable {
   public func keysThatNeedRestart(since running: RelayConfiguration) -> [String] {
     [
       ("node", node != running.node), ("state", state != running.state), ("admin", admin != running.admin),
-      ("listen", listen != running.listen), ("tls", tlsMinimum != running.tlsMinimum),
-      ("loops", loops != running.loops), ("limits", limits != running.limits),
-      ("audit", audit != running.audit),
-      ("history", history != running.history),
+      ("listen", listen != running.listen), ("loops", loops != running.loops),
+      ("audit", audit != running.audit), ("history", history != running.history),
+      // Sizes of what is made once.
+      ("limits.controlMailbox", limits.controlMailbox != running.limits.controlMailbox),
+      ("limits.workerMailbox", limits.workerMailbox != running.limits.workerMailbox),
+      ("limits.auditBytes", limits.auditBytes != running.limits.auditBytes),
     ].filter(\.1).map(\.0)
   }
 

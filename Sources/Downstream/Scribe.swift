@@ -29,9 +29,8 @@ final class Scribe: TimerHandler {
   private var patience = TimerID.none
   /// Records since the start, this turn's included.
   private var recorded: UInt64 = 0
-  /// Oldest first; those before `next` have left.
+  /// Oldest first.
   private var held: [Held] = []
-  private var next = 0
   /// Streams that had something to say while the lane was full.
   private var stalled: [ClientStream] = []
   /// The same content goes to many clients: what is said of it is encoded once. By view number.
@@ -40,8 +39,6 @@ final class Scribe: TimerHandler {
 
   /// Handed over before the turn ends. Reason: the writer works while the loop goes on.
   private static let batchBytes = 64 * 1024
-  /// Places for responses that are kept while none waits.
-  private static let heldKept = 4096
   /// How long the record of an ACK waits for company. Reason: a wake of the writer costs more than the record, and
   /// ACKs trickle in.
   private static let ackPatience: Duration = .milliseconds(50)
@@ -114,33 +111,42 @@ final class Scribe: TimerHandler {
 
   /// Call when woken: lets go what is recorded by now.
   func release() {
-    let committed = lane.committed
-    while next < held.count, held[next].record <= committed {
-      guard let connection = held[next].stream.connection else {
-        held[next].stream.drop(held[next].response)
-        next += 1
+    let ready = takeReady()
+    var index = 0
+    while index < ready.count {
+      let stream = ready[index].stream
+      guard let connection = stream.connection else {
+        stream.drop(ready[index].response)
+        index += 1
         continue
       }
       // Responses of one client in a row share its records of TLS.
       connection.batch {
-        while next < held.count, held[next].record <= committed, held[next].stream.connection === connection {
-          let entry = held[next]
-          next += 1
-          entry.stream.release(entry.response)
-        }
+        repeat {
+          ready[index].stream.release(ready[index].response)
+          index += 1
+        } while index < ready.count
+          && (ready[index].stream === stream || ready[index].stream.connection === connection)
       }
-    }
-    if next == held.count {
-      held.removeAll(keepingCapacity: next <= Scribe.heldKept)
-      next = 0
-    } else if next > Scribe.heldKept {
-      held.removeFirst(next)
-      next = 0
     }
     guard !stalled.isEmpty, !lane.isFull else { return }
     let waiting = stalled
     stalled = []
     for stream in waiting { stream.resume() }
+  }
+
+  /// Takes out what is written; what is recorded meanwhile waits behind the rest.
+  private func takeReady() -> [Held] {
+    let committed = lane.committed
+    guard let oldest = held.first, oldest.record <= committed else { return [] }
+    var ready: [Held] = []
+    if let newest = held.last, newest.record <= committed {
+      swap(&ready, &held)
+    } else {
+      ready = Array(held.prefix { $0.record <= committed })
+      held.removeFirst(ready.count)
+    }
+    return ready
   }
 
   // MARK: handing over
@@ -173,7 +179,7 @@ final class Scribe: TimerHandler {
   }
 
   private func deny(after record: UInt64) {
-    let denied = held[next...].filter { $0.record > record }
+    let denied = held.filter { $0.record > record }
     held.removeAll { $0.record > record }
     for entry in denied { entry.stream.deny(entry.response) }
   }

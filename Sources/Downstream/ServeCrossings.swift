@@ -24,12 +24,26 @@ public final class ServeCrossings: Sendable {
   public let readiness = Published<Bool>(false)
   /// What seals session tickets; the same on all loops, so that a client may come back to any. Nil: no tickets.
   public let ticketKeys = Published<TicketKeys?>(nil)
+  /// What new connections and streams are bound by.
+  public let terms: Published<ServeTerms>
   public let reports: Mailbox<ServeReport>
   public let census: Census
 
-  public init(limits: Limits, wakeControl: @escaping Waker) {
+  public init(limits: Limits, minimumTLS: TLSVersion = .tls13, wakeControl: @escaping Waker) {
+    terms = Published(ServeTerms(limits: limits, minimumTLS: minimumTLS))
     reports = Mailbox(capacity: limits.controlMailbox, wake: wakeControl)
-    census = Census(limits: limits)
+    census = Census(terms)
+  }
+}
+
+/// What a serve loop holds its peers to. A reload may change it; what is open goes on as it began.
+public struct ServeTerms: Sendable, Equatable {
+  public var limits: Limits
+  public var minimumTLS: TLSVersion
+
+  public init(limits: Limits, minimumTLS: TLSVersion) {
+    self.limits = limits
+    self.minimumTLS = minimumTLS
   }
 }
 
@@ -102,16 +116,17 @@ public final class Census: Sendable {
     var all = 0
     var byIdentity: [SPIFFEID: Int] = [:]
   }
-  private let limits: Limits
+  private let terms: Published<ServeTerms>
   private let counts = Mutex(Counts())
 
-  init(limits: Limits) { self.limits = limits }
+  init(_ terms: Published<ServeTerms>) { self.terms = terms }
 
   public var clients: Int { counts.withLock { $0.all } }
 
   /// False when a limit is reached; the caller must not serve the client then.
   func enter(_ id: SPIFFEID) -> Bool {
-    counts.withLock { counts in
+    let limits = terms.value.limits
+    return counts.withLock { counts in
       let own = counts.byIdentity[id, default: 0]
       guard counts.all < limits.clients, own < limits.clientsPerIdentity else { return false }
       counts.all += 1

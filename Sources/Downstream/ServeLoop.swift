@@ -20,7 +20,7 @@ import Trust
 public final class ServeLoop: ListenerOwner {
   public let index: Int
   public let loop: EventLoop
-  public let limits: Limits
+  public private(set) var limits: Limits
   private let kind: ListenerKind
   let memory = LoopMemory()
   let resolver: Resolver
@@ -53,20 +53,21 @@ public final class ServeLoop: ListenerOwner {
 
   /// `resolver`: the worker that looks up the names of sinks.
   public init(
-    index: Int, loop: EventLoop, limits: Limits, minimumTLS: TLSVersion, kind: ListenerKind = .mutualTLS,
+    index: Int, loop: EventLoop, kind: ListenerKind = .mutualTLS,
     resolver: any Worker, crossings: ServeCrossings, metrics: MetricShard, audit: AuditLane? = nil,
     seed: UInt64
   ) {
     self.index = index
     self.loop = loop
-    self.limits = limits
+    limits = crossings.terms.value.limits
     self.kind = kind
     self.resolver = Resolver(worker: resolver, limits: limits, wake: loop.waker)
     self.crossings = crossings
     self.metrics = metrics
     scribe = audit.map { Scribe($0, loop: loop) }
     generator = SeededGenerator(seed: seed)
-    trust = ServerTrust(loop: loop, minimum: minimumTLS, ticketKeys: { crossings.ticketKeys.value })
+    trust = ServerTrust(
+      loop: loop, minimum: crossings.terms.value.minimumTLS, ticketKeys: { crossings.ticketKeys.value })
   }
 
   // MARK: accepting
@@ -228,6 +229,7 @@ public final class ServeLoop: ListenerOwner {
   /// Call when woken: picks up what was published since.
   public func pickUp() {
     loop.preconditionOnLoop()
+    adopt(crossings.terms.value)
     var mustJudge = false
     let credentialsBefore = trust.credentials?.generation
     if let credentials = crossings.credentials.value { mustJudge = trust.adopt(credentials) }
@@ -246,6 +248,14 @@ public final class ServeLoop: ListenerOwner {
     adoptSinks(
       somethingChanged: credentialsBefore != trust.credentials?.generation
         || previous?.rules.hash != generation?.rules.hash)
+  }
+
+  /// For what begins from now on.
+  private func adopt(_ terms: ServeTerms) {
+    trust.adopt(minimum: terms.minimumTLS)
+    guard terms.limits != limits else { return }
+    limits = terms.limits
+    for listener in listeners { listener.limits = limits }
   }
 
   private func adoptReadiness(_ ready: Bool) {

@@ -12,7 +12,7 @@ import Trust
 
 final class ServerTrust {
   private let loop: EventLoop
-  private let minimum: TLSVersion
+  private var minimum: TLSVersion
   private(set) var credentials: Credentials?
   /// By listener, because tickets of one do not count on another. Made anew for every generation of credentials;
   /// existing sessions keep theirs, so rotation drops nobody.
@@ -32,6 +32,13 @@ final class ServerTrust {
     self.loop = loop
     self.minimum = minimum
     self.ticketKeys = ticketKeys
+  }
+
+  /// New connections are taken on with this version or a newer one.
+  func adopt(minimum: TLSVersion) {
+    guard minimum != self.minimum else { return }
+    self.minimum = minimum
+    contexts = [:]
   }
 
   /// True when a bundle went away or changed: live peers must be judged again.

@@ -109,6 +109,9 @@ public struct MCPSink {
     return topics.indices.filter { !topics[$0].isUnsupported }.map { firstRequest($0) }
   }
 
+  /// For what is received from now on.
+  public mutating func adopt(_ limits: Limits) { settings.limits = limits }
+
   /// Takes what the next stream answers first, however empty it is: an operator's word.
   public mutating func adoptNextStream() { following.adoptNextStream() }
 

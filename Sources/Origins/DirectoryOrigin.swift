@@ -32,7 +32,7 @@ public struct DirectorySettings: Sendable {
 
 /// A source of truth that is a directory of manifests.
 public final class DirectoryOrigin {
-  private let settings: DirectorySettings
+  private var settings: DirectorySettings
   private let loop: EventLoop
   private let worker: any Worker
   private let deliver: (DirectoryReport) -> Void
@@ -42,6 +42,8 @@ public final class DirectoryOrigin {
 
   private var state: DirectoryState
   private var adoptsEmpty = false
+  /// Those of the next look; nil: as they were.
+  private var limits: Limits?
   private var debounce: Debounce
   private var unsettled: Set<FileKey> = []
   private var isLooking = false
@@ -83,6 +85,16 @@ public final class DirectoryOrigin {
     firstLook = loop.now
     armInterval()
     look()
+  }
+
+  /// Another debounce, and other limits of what is read from now on.
+  public func adopt(quiet: Duration, max: Duration, limits: Limits) {
+    if settings.quiet != quiet || settings.max != max {
+      settings.quiet = quiet
+      settings.max = max
+      debounce = Debounce(quiet: quiet, max: max)
+    }
+    self.limits = limits
   }
 
   /// Takes an empty folder for the truth: an operator's word.
@@ -137,6 +149,7 @@ public final class DirectoryOrigin {
     }
     var state = state
     state.acceptsEmpty = adoptsEmpty
+    if let limits { state.limits = limits }
     adoptsEmpty = false
     let isBlindNow = isBlind || watch == nil || lastReport?.watchTrouble != nil
     let scan = DirectoryScan(

@@ -17,7 +17,8 @@ public struct DirectoryState: Sendable {
   /// How places name the directory: as the operator wrote it.
   private let folder: String
   private let options: ManifestOptions
-  private let limits: Limits
+  /// Of objects that are read from now on.
+  var limits: Limits
   private let intake: Intake
 
   private var files: [String: HeldFile] = [:]

@@ -103,7 +103,8 @@ public final class RelayProcess {
       logger.warning(
         "io_uring cannot be used; epoll serves instead", metadata: ["reason": "\(reason)"])
     }
-    let crossings = ServeCrossings(limits: plan.tier.limits, wakeControl: loop.waker)
+    let crossings = ServeCrossings(
+      limits: plan.tier.limits, minimumTLS: plan.tier.minimumTLS, wakeControl: loop.waker)
     let shards = (0..<plan.loops).map { _ in MetricShard() }
     let threads = try ServeThreads(
       plan, io: io, crossings: crossings, shards: shards, trail: trail,
@@ -174,7 +175,7 @@ public final class RelayProcess {
   }
 
   private func drain() {
-    logger.notice("draining", metadata: ["within": "\(plan.tier.limits.drain)"])
+    logger.notice("draining", metadata: ["within": "\(control?.drainTime ?? plan.tier.limits.drain)"])
     notifier.stopping()
     control?.drain { [loop] in loop.stop() }
   }

@@ -72,8 +72,8 @@ final class ServeThreads {
     do throws(RingError) {
       let loop = EventLoop(driver: try makeDriver(plan.io))
       let serving = ServeLoop(
-        index: plan.index, loop: loop, limits: plan.tier.limits, minimumTLS: plan.tier.minimumTLS,
-        kind: plan.tier.listeners, resolver: plan.resolver, crossings: plan.crossings, metrics: plan.shard,
+        index: plan.index, loop: loop, kind: plan.tier.listeners, resolver: plan.resolver,
+        crossings: plan.crossings, metrics: plan.shard,
         audit: plan.audit, seed: UInt64.random(in: .min ... .max))
       for descriptor in plan.descriptors { try serving.listen(descriptor: descriptor) }
       let commands = Mailbox<ServeCommand>(capacity: plan.tier.limits.workerMailbox, wake: loop.waker)

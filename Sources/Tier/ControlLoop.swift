@@ -206,6 +206,9 @@ public final class ControlLoop: TimerHandler {
     tellReadiness()
   }
 
+  /// How long streams may end by themselves.
+  public var drainTime: Duration { plan.limits.drain }
+
   /// Stops sources and drains the serve loops; `then` is called when the last client is gone, or at
   /// the latest when `limits.drain` and a second have passed.
   public func drain(then: @escaping () -> Void) {

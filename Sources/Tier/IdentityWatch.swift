@@ -43,7 +43,7 @@ final class IdentityWatch: TimerHandler {
   private var plan: TierPlan.IdentityPlan
   private var federation: [BundleEndpoint]
   private let loop: EventLoop
-  private let limits: Limits
+  private var limits: Limits
   private let worker: any Worker
   private let findings: Mailbox<Finding>
   private let adopt: (Credentials) -> Void
@@ -117,6 +117,7 @@ final class IdentityWatch: TimerHandler {
   /// Takes over what a reload found.
   func follow(_ next: TierPlan) {
     health.goal = next.offlineGoal
+    limits = next.limits
     if next.identity != plan { follow(next.identity) }
     if next.federation != federation { follow(next.federation) }
   }

@@ -76,17 +76,17 @@ extension ControlLoop {
           .warning, "some changes need a restart", [.init("keys", needsRestart.joined(separator: ", "))]))
     }
     let previous = plan
-    let sourcesChanged = previous.sources != next.sources
     if previous.brake != next.brake { enqueue(.brake(next.brake)) }
     plan = next
     crossings.sourceTrustDomains.publish(next.upstreamTrustDomains)
+    crossings.terms.publish(ServeTerms(limits: next.limits, minimumTLS: next.minimumTLS))
     for handle in serving { handle.wake() }
     assignSinks()
     identity.follow(next)
-    if sourcesChanged {
+    if previous.sources != next.sources || previous.origin != next.origin {
       enqueue(.sources(SourceSet.mergeSources(next), SourceSet.truth(next)))
-      sources.replace(next, previous: previous)
     }
+    sources.replace(next, previous: previous)
     report(TierEvent(.notice, "configuration loaded").recording(AuditRecord(.config, reason: "loaded")))
   }
 

@@ -43,7 +43,6 @@ final class SourceSet: SubscriptionOwner {
   }
 
   private let loop: EventLoop
-  private let limits: Limits
   private let workers: Workers
   private let me: PathElement
   private let report: (TierEvent) -> Void
@@ -63,7 +62,6 @@ final class SourceSet: SubscriptionOwner {
   ) {
     self.loop = loop
     self.metrics = metrics
-    self.limits = limits
     self.workers = workers
     self.me = me
     self.report = report
@@ -113,8 +111,8 @@ final class SourceSet: SubscriptionOwner {
   func replace(_ plan: TierPlan, previous: TierPlan) {
     var kept: [Entry] = []
     for source in plan.sources {
-      let unchanged = previous.sources.contains(source)
-      if unchanged, let entry = entries.first(where: { $0.name == source.name }) {
+      if previous.sources.contains(source), let entry = entries.first(where: { $0.name == source.name }) {
+        adopt(plan, previous, in: entry)
         kept.append(entry)
       } else {
         kept.append(open(source, plan))
@@ -127,6 +125,18 @@ final class SourceSet: SubscriptionOwner {
     for entry in entries where !known.contains(ObjectIdentifier(entry.life.object)) { start(entry) }
   }
 
+  /// What a running source is bound by beside its own settings: from its next try or look on.
+  private func adopt(_ plan: TierPlan, _ previous: TierPlan, in entry: Entry) {
+    switch entry.life {
+    case .upstream(let subscription):
+      // Unchanged ones stay as the subscription itself has adapted them.
+      guard plan.limits != previous.limits || plan.minimumTLS != previous.minimumTLS else { return }
+      subscription.adopt(limits: plan.limits, minimumTLS: plan.minimumTLS)
+    case .directory(let origin):
+      origin.adopt(quiet: plan.quiet, max: plan.quietMost, limits: plan.limits)
+    }
+  }
+
   func stop() { for entry in entries { stop(entry) } }
 
   func open(
@@ -137,7 +147,7 @@ final class SourceSet: SubscriptionOwner {
       let follower = upstream.follower(
         of: source, plan, me: me, canonicalize: canonical.bodyCanonicalizer, held: held)
       let subscription = Subscription(
-        upstream.settings(of: source, plan), follower: follower, loop: loop, limits: limits,
+        upstream.settings(of: source, plan), follower: follower, loop: loop, limits: plan.limits,
         memory: memory, resolver: resolver, metrics: metrics, seed: generator.next(), owner: self)
       return Entry(
         name: source.name, kind: "upstream", since: loop.wallClock,
@@ -148,7 +158,7 @@ final class SourceSet: SubscriptionOwner {
       settings.quiet = plan.quiet
       settings.max = plan.quietMost
       let state = DirectoryState(
-        source: name, folder: path, limits: limits, previous: held?.resources ?? [],
+        source: name, folder: path, limits: plan.limits, previous: held?.resources ?? [],
         rewrite: source.expandHosts.map { ShortHosts(domain: $0).rewriter })
       let origin = DirectoryOrigin(settings, state: state, loop: loop, worker: workers.manifests) {
         [weak self] report in self?.received(report)

@@ -24,7 +24,8 @@ public final class Listener: Acceptor, TimerHandler {
   private static let turnMost: Duration = .milliseconds(250)
 
   private let loop: EventLoop
-  private let limits: Limits
+  /// Of connections that are accepted from now on.
+  public var limits: Limits
   private let memory: LoopMemory
   private weak var owner: (any ListenerOwner)?
   private var id: ListenerID?

@@ -53,6 +53,18 @@ public enum Follower {
     }
   }
 
+  /// For what is received from now on.
+  mutating func adopt(_ limits: Limits) {
+    switch self {
+    case .discovery(var subscriber, let dialect):
+      subscriber.adopt(limits)
+      self = .discovery(subscriber, dialect)
+    case .classic(var sink, let method):
+      sink.adopt(limits)
+      self = .classic(sink, method)
+    }
+  }
+
   mutating func introduce(as node: Node) {
     guard case .discovery(var subscriber, let dialect) = self else { return }
     subscriber.introduce(as: node)

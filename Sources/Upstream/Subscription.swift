@@ -105,16 +105,27 @@ public final class Subscription: TimerHandler {
     self.follower = follower
     self.loop = loop
     self.owner = owner
-    var limits = limits
-    if follower.isClassic { limits.idle = max(limits.idle, Subscription.classicIdle) }
     around = Attempt.Surroundings(
-      loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: settings.minimumTLS,
-      metrics: metrics)
+      loop: loop, limits: Subscription.limits(limits, for: follower), memory: memory, resolver: resolver,
+      minimumTLS: settings.minimumTLS, metrics: metrics)
     rota = EndpointRota(count: settings.endpoints.count)
     generator = SeededGenerator(seed: seed)
   }
 
+  private static func limits(_ limits: Limits, for follower: Follower) -> Limits {
+    guard follower.isClassic else { return limits }
+    var limits = limits
+    limits.idle = max(limits.idle, Subscription.classicIdle)
+    return limits
+  }
+
   // MARK: commands
+
+  /// For the next connection, and what is received from now on.
+  public func adopt(limits: Limits, minimumTLS: TLSVersion) {
+    around = around.bound(by: Subscription.limits(limits, for: follower), minimumTLS)
+    follower.adopt(limits)
+  }
 
   /// Uses `credentials` from the next handshake on; starts when this is the first.
   public func adopt(_ credentials: Credentials) {
@@ -436,7 +447,11 @@ extension Attempt.Surroundings {
   func pinging(every idle: Duration) -> Attempt.Surroundings {
     var limits = limits
     limits.idle = max(limits.idle, idle)
-    return Attempt.Surroundings(
+    return bound(by: limits, minimumTLS)
+  }
+
+  func bound(by limits: Limits, _ minimumTLS: TLSVersion) -> Attempt.Surroundings {
+    Attempt.Surroundings(
       loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: minimumTLS, metrics: metrics
     )
   }

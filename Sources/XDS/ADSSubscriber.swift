@@ -101,6 +101,9 @@ public struct ADSSubscriber {
     following.begin(held: held)
   }
 
+  /// For what is received from now on.
+  public mutating func adopt(_ limits: Limits) { settings.limits = limits }
+
   /// Takes what the next stream offers for the truth, however old or empty it is: an operator's word.
   public mutating func adoptNextStream() {
     adoptsNextStream = true

@@ -268,6 +268,12 @@ struct RelayConfigurationTests {
     let changed = try #require(read(minimal("node: x\nadmin: unix:///a\nstate: s\nloops: 4\n")).0)
     #expect(running.keysThatNeedRestart(since: running) == [])
     #expect(changed.keysThatNeedRestart(since: running) == ["node", "state", "admin", "loops"])
+    let bound = try #require(
+      read(
+        minimal(
+          "tls: { minimum: \"1.2\" }\nlimits: { clients: 7, workerMailbox: 64 }\npublish: { quiet: 5ms }\n")
+      ).0)
+    #expect(bound.keysThatNeedRestart(since: running) == ["limits.workerMailbox"])
   }
 
   @Test func rulesThatNameNoSourceAreWarnedOf() throws {

@@ -62,7 +62,7 @@ final class Stage {
     loop = EventLoop(driver: SimulatedDriver(network: network, host: "relay"))
     crossings = ServeCrossings(limits: limits, wakeControl: {})
     serving = ServeLoop(
-      index: 0, loop: loop, limits: limits, minimumTLS: .tls13, resolver: InlineWorker(),
+      index: 0, loop: loop, resolver: InlineWorker(),
       crossings: crossings,
       metrics: metrics, audit: audit, seed: 1)
     publisher = Publisher(rules: rules, brake: .off)

@@ -1,6 +1,7 @@
 """What operators do: reload policy and configuration, stop, look at health."""
 
 import signal
+import subprocess
 import time
 
 import grpc
@@ -231,6 +232,42 @@ def test_a_change_that_needs_a_restart_says_so(tiers):
     config = eventually(lambda: tiers.edge.status["config"], lambda config: config["error"], 5, "a word about it")
     assert "restart" in config["error"] and "node" in config["error"]
     assert tiers.edge.status["node"] == "edge"
+
+
+def shakes_hands(relay, trust, svid, version):
+    """Whether OpenSSL's client and the relay agree on this version of TLS."""
+    said = subprocess.run(
+        ["openssl", "s_client", f"-{version}", "-connect", relay.address, "-cert", svid.certificate, "-key", svid.key,
+         "-CAfile", trust.bundle, "-alpn", "h2"], input="", capture_output=True, text=True, timeout=10).stdout
+    return "Cipher is" in said and "Cipher is (NONE)" not in said
+
+
+def test_limits_and_tls_change_without_a_restart(folder):
+    tiers = build_tiers(folder, limits={"clientsPerIdentity": 1}, tls={"minimum": "1.2"})
+    origin = tiers.origin.start()
+    svid = tiers.trust.issue("cluster/all/istiod")
+    assert shakes_hands(origin, tiers.trust, svid, "tls1_2")
+    with tiers.client("all", relay=origin) as first, tiers.client("all", relay=origin) as second:
+        first.subscribe(TYPE_URL)
+        first.wait_for(TYPE_URL)
+        second.subscribe(TYPE_URL)
+        code, _ = second.wait_for_end(timeout=10)
+        assert code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+        mark = first.mark
+        origin.configuration["limits"] = {"clientsPerIdentity": 2}
+        origin.configuration["tls"] = {"minimum": "1.3"}
+        origin.write_configuration()
+        loaded = origin.status["config"]["loadedAt"]
+        origin.reload()
+        config = eventually(
+            lambda: origin.status["config"], lambda config: config["loadedAt"] != loaded, 5, "the reload")
+        assert config["error"] is None, config
+        with tiers.client("all", relay=origin) as third:
+            third.subscribe(TYPE_URL)
+            third.wait_for(TYPE_URL)
+        first.expect_silence(0.2, since=mark)
+        assert not shakes_hands(origin, tiers.trust, svid, "tls1_2")
+        assert shakes_hands(origin, tiers.trust, svid, "tls1_3")
 
 
 def test_more_connections_of_one_identity_than_allowed_are_refused(folder):

@@ -142,6 +142,20 @@ func makePipe(_ place: URL) -> Bool { unsafe mkfifo(place.path, 0o600) == 0 }
     folder.waits(for: ["b="])
   }
 
+  @Test func otherLimitsCountFromTheNextLookOn() throws {
+    let folder = try WatchedFolder()
+    #expect(folder.wait { !folder.reports.isEmpty })
+    let long = String(repeating: "x", count: 2000) + ".com"
+    try folder.write("a.yaml", entry("a", host: long))
+    #expect(folder.wait { folder.served.count == 1 })
+    var limits = Limits()
+    limits.resourceBytes = 1000
+    folder.origin?.adopt(quiet: .milliseconds(1), max: .milliseconds(10), limits: limits)
+    try folder.write("b.yaml", entry("b", host: long))
+    #expect(folder.wait { folder.reports.last?.rejected.isEmpty == false })
+    #expect(folder.served.count == 1, "what was read before stays")
+  }
+
   @Test func newFoldersAreWatchedAtOnce() throws {
     let folder = try WatchedFolder()
     #expect(folder.wait { !folder.reports.isEmpty })

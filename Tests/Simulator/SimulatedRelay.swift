@@ -131,7 +131,7 @@ final class SimulatedRelay {
   ) -> (ServeLoop, ServeHandle) {
     let loop = EventLoop(driver: driver)
     let serving = ServeLoop(
-      index: index, loop: loop, limits: limits, minimumTLS: .tls13, resolver: InlineWorker(),
+      index: index, loop: loop, resolver: InlineWorker(),
       crossings: crossings, metrics: shard, audit: audit, seed: network.generator.next())
     let commands = Mailbox<ServeCommand>(capacity: limits.workerMailbox, wake: loop.waker)
     loop.onWake = { [weak serving] in

@@ -18,6 +18,8 @@ from .waiting import eventually
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROGRAM = os.environ.get("MESHRELAY", str(ROOT / ".build" / "debug" / "meshrelay"))
+# Empty: as the relay itself chooses.
+DRIVER = os.environ.get("MESHRELAY_IO", "")
 
 
 def free_port():
@@ -111,6 +113,8 @@ class Relay:
     def start(self, ready=True, arguments=(), identified=True):
         """Starts the process and returns when it is ready; without `ready`, when it listens; without `identified`,
         when it answers its operator."""
+        if DRIVER and "--io" not in arguments:
+            arguments = ("--io", DRIVER, *arguments)
         log = open(self.folder / "log", "ab")
         with log:
             self.process = subprocess.Popen(
