@@ -209,8 +209,8 @@ let package = Package(
     tests(
       "Tier",
       [
-        "Admin", "Audit", "Configuration", "Documents", "Downstream", "Gates", "Policy", "Primitives", "Ring",
-        "SPIFFE",
+        "Admin", "Audit", "Configuration", "Documents", "Downstream", "Gates", "Identity", "Policy",
+        "Primitives", "Ring", "SPIFFE",
         "Snapshots", "TLS", "TestCertificates", "Tier", "Trail", "Transport", "Trust", "XDS",
       ]),
     tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),

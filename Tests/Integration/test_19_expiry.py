@@ -9,7 +9,8 @@ import time
 
 import pytest
 from harness.ads import StateOfTheWorld
-from harness.relay import Relay
+from harness.agent import Agent, entry
+from harness.relay import Relay, run
 from harness.tiers import MANIFESTS, build_tiers, edge_policy
 from harness.trust import TrustDomain
 from harness.waiting import eventually
@@ -47,6 +48,35 @@ def test_an_edge_with_an_expired_svid_keeps_whom_it_has(folder):
     renewed.certificate.rename(tiers.origin.svid.certificate)
     tiers.origin.wait_ready()
     eventually(lambda: tiers.origin.metric("meshrelay_offline_goal_met"), lambda met: met == 1, 5, "the goal is met")
+
+
+@pytest.mark.slow
+def test_the_same_with_the_agent_away(folder):
+    """An SVID of the agent that nobody renews any more: connections stay, and both reasons are told."""
+    trust = TrustDomain(folder / "trust")
+    with Agent(folder) as agent:
+        agent.offer(entry(trust.issue("relay/edge", to_hours=10 * SECONDS), trust))
+        edge = Relay(
+            folder, "edge", trust, sources=[{"name": "files", "directory": {"path": str(MANIFESTS)}}],
+            policy=edge_policy())
+        edge.configuration["identity"] = {"workloadAPI": agent.address}
+        edge.write_configuration()
+        edge.start()
+        with StateOfTheWorld(edge.address, trust.issue("cluster/all/istiod"), trust.bundle) as client:
+            client.subscribe(TYPE_URL)
+            assert set(client.sync(TYPE_URL)) == AT_START
+            agent.stop()
+            _, why = eventually(lambda: edge.get("/readyz"), lambda got: got[0] == 503, 20, "503 after the SVID's end")
+            assert "our own SVID expired at" in why
+            assert "Workload API" in " ".join(edge.status["identity"]["warnings"])
+            time.sleep(3)
+            assert client.end_state is None
+            doctor = run("doctor", "--config", edge.configuration_path, timeout=60)
+            assert doctor.returncode == 1 and "our own SVID expired at" in doctor.stdout
+            agent.start()
+            agent.offer(entry(trust.issue("relay/edge"), trust))
+            eventually(lambda: edge.get("/readyz"), lambda got: got[0] == 200, 40, "ready again")
+            assert client.end_state is None
 
 
 def kernel_says_synchronised():
