@@ -6,7 +6,7 @@ SWIFT_BUILD := swift build --build-tests
 SWIFT_TEST := swift test --skip-build --no-parallel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint unit check integration test demo sim soak rotations fuzz bench deb system-test clean
+.PHONY: help setup build lint unit check integration test demo sim soak cuts rotations fuzz bench deb system-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ sim: build ## replay one simulation or run many: make sim SEED=42, make sim SEED
 
 soak: build ## five tiers and kill -9, a thousand times: make soak KILLS=1000 SEED=7
 	MESHRELAY_KILLS=$(or $(KILLS),1000) MESHRELAY_SEED=$(or $(SEED),7) Tests/Integration/run -k five_tiers
+
+cuts: build ## links between tiers cut at random, many times; needs root: make cuts TIMES=200 SEED=11
+	MESHRELAY_CUTS=$(or $(TIMES),200) MESHRELAY_SEED=$(or $(SEED),11) Tests/Integration/run -k come_and_go
 
 rotations: build ## our own SVID renewed under load, a thousand times: make rotations TIMES=1000
 	MESHRELAY_ROTATIONS=$(or $(TIMES),1000) Tests/Integration/run -k test_rotation_under_load

@@ -98,7 +98,7 @@ public struct Publisher: Sendable {
 
   /// Publishes other rules over the same snapshot.
   public mutating func replace(rules next: PolicyRules) -> Publication {
-    let old = rules
+    let (old, lost) = (rules, ledger.losses(views.index, of: rules))
     rules = next
     views.replace(rules, newest)
     ledger.recount(rules, &views.index)
@@ -107,11 +107,26 @@ public struct Publisher: Sendable {
       let name = rules.clusters[policy.clusters[0]].name
       return old.cluster(named: name).map { causes[$0.classIndex] } ?? RemovalCauses()
     }
+    noteHidden(lost, under: old)
     kept.forgetCuts()
     marks = marks.filter { rules.cluster(named: $0.key) != nil }
     gates.held = gates.held.filter { rules.cluster(named: $0.key) != nil }
     letGo()
     return publish(nil)
+  }
+
+  /// Objects that their source removed shortly before the right to see them ended: who still has them, because it
+  /// is slow to answer, is told that policy takes them.
+  private mutating func noteHidden(_ lost: [RemovalLedger.Loss], under old: PolicyRules) {
+    for loss in lost {
+      let facts = ResourceFacts(loss.object)
+      for cluster in loss.classes.flatMap({ old.classes[$0].clusters }) {
+        guard let now = rules.cluster(named: old.clusters[cluster].name),
+          !rules.isVisible(facts, class: now.classIndex)
+        else { continue }
+        causes[now.classIndex].record(.policy, type: loss.object.type, names: [loss.object.wireName])
+      }
+    }
   }
 
   /// Publishes with another brake: what it does not hold goes.

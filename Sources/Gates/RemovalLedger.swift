@@ -91,6 +91,24 @@ struct RemovalLedger: Sendable {
     for entry in entries where !entry.isVoid { _ = count(entry.object, by: 1, rules, &index) }
   }
 
+  /// A removed object, and the classes that lost it.
+  struct Loss {
+    let object: ObjectFacts
+    let classes: [Int]
+  }
+
+  /// All of them under the rules that they are counted by.
+  func losses(_ index: ClassIndex, of rules: PolicyRules) -> [Loss] {
+    var index = index
+    return entries.filter { !$0.isVoid }.map { entry in
+      let facts = ResourceFacts(entry.object)
+      return Loss(
+        object: entry.object,
+        classes: index.candidates(type: facts.type, namespace: facts.namespace)
+          .filter { rules.isVisible(facts, class: $0) })
+    }
+  }
+
   /// Names that a class lost, by type, in the entries `mark..<end`.
   func names(
     lostBy candidate: Int, from mark: UInt64, upTo end: UInt64, _ rules: PolicyRules

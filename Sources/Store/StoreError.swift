@@ -54,7 +54,7 @@ public enum StoreError: Explained, Equatable {
   public var howToFix: String {
     switch self {
     case .unreachable: "Let `state` name a folder that the user of meshrelay may write"
-    case .full: "Make room: the next publication is written whole again"
+    case .full: "Make room: it is tried again by itself"
     case .readOnly: "Check the disk (dmesg) and mount it writable"
     case .inUse: "Give each relay a `state` folder of its own"
     case .failed: "Check the disk (dmesg)"

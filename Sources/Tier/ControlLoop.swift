@@ -81,6 +81,7 @@ public final class ControlLoop: TimerHandler {
   let persistence: Persistence?
   /// Why the newest snapshot is not on disk; nil while it is, or nothing is kept.
   var stateError: String?
+  private var savedAgainAt: Instant
   var plan: TierPlan
   private let files: FilesInForce
   var configStatus: ConfigStatus
@@ -140,6 +141,7 @@ public final class ControlLoop: TimerHandler {
     self.version = version
     self.shards = shards + [ownShard]
     self.report = report
+    savedAgainAt = loop.now
     answeredAt = [Instant](repeating: loop.now, count: serving.count)
     me = PathElement(instance: instance, node: plan.node)
     asked = Mailbox(capacity: plan.limits.controlMailbox, wake: loop.waker)
@@ -362,6 +364,15 @@ public final class ControlLoop: TimerHandler {
 
   // MARK: the pulse
 
+  /// Between tries to save while saving fails. Reason: a mesh that seldom changes must not wait for its next change.
+  private static let saveInterval: Duration = .seconds(10)
+
+  private func saveAgain() {
+    guard stateError != nil, loop.now - savedAgainAt >= ControlLoop.saveInterval else { return }
+    savedAgainAt = loop.now
+    enqueue(.save)
+  }
+
   /// How long a serve loop may stay silent before it counts as stuck. Reason: three beats of a second.
   private static let silenceMost: Duration = .seconds(3)
 
@@ -372,6 +383,7 @@ public final class ControlLoop: TimerHandler {
     ownShard.setBusy(fraction: loop.busyFraction)
     identity.beat()
     beatTransfers()
+    saveAgain()
     tickets.beat(loop.now, crossings)
     if isTooStale != alarmed {
       alarmed = isTooStale

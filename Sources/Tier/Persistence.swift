@@ -2,7 +2,8 @@
 // again after a restart until the sources have answered.
 //
 // Saving runs on the `store` worker and follows as fast as the disk allows; what was superseded meanwhile is
-// skipped. A disk that fails never stops serving: it is told once and tried again with the next publication.
+// skipped. A disk that fails never stops serving: it is told once, and tried again with the next publication or after
+// a while (`ControlLoop.saveAgain`).
 
 import Gates
 import Primitives

@@ -50,6 +50,8 @@ enum PublishJob: Sendable {
   case brake(Brake)
   case gates(GateOrder)
   case carried(CarryOrder)
+  /// Have the newest snapshot saved again: the disk may take it now.
+  case save
 }
 
 /// The publisher's state and jobs.
@@ -113,6 +115,7 @@ final class PublishingDesk: Sendable {
     case .brake(let brake): replace(brake: brake, now: now)
     case .gates(let order): decide(order, now: now)
     case .carried(let order): carry(order, now: now)
+    case .save: saveAgain(now: now)
     }
   }
 
@@ -149,6 +152,15 @@ final class PublishingDesk: Sendable {
       let publication = state.publisher.replace(brake: brake)
       publish(publication, Merge.Change(), state, &report, because: "brake", now)
       saveGates(publication, state, now)
+      return report
+    }
+  }
+
+  private func saveAgain(now: Timestamp) -> PublishReport {
+    state.withLock { state in
+      var report = PublishReport()
+      report.fill(from: state.merge, state.order)
+      save(state, state.snapshot(me), .init(), now)
       return report
     }
   }

@@ -200,6 +200,23 @@ struct GateTests {
     #expect(stage.count("a") == 5)
   }
 
+  @Test func whatWentJustBeforeItsGrantEndedGoesByPolicy() throws {
+    var stage = try Stage()
+    stage.change(gateway, remove: ["foo/r1", "bar/r1"])
+    #expect(stage.view("a").removalCause(of: "foo/r1", type: gateway) == .source)
+    _ = stage.publisher.replace(rules: try Stage.rules("bar"))
+    // Of a client that has not answered yet, and still holds both.
+    #expect(stage.view("a").removalCause(of: "foo/r1", type: gateway) == .policy)
+    #expect(stage.view("a").removalCause(of: "bar/r1", type: gateway) == .source, "that grant did not end")
+    // Whoever only claims to have held it learns nothing.
+    #expect(stage.view("a").removalCause(of: "foo/r1", type: gateway, claimedVersion: "any") == .source)
+    stage.change(gateway, set: ["bar/r1"])
+    _ = stage.publisher.replace(rules: try Stage.rules("foo, bar"))
+    stage.change(gateway, set: ["foo/r1"])
+    stage.change(gateway, remove: ["foo/r1"])
+    #expect(stage.view("a").removalCause(of: "foo/r1", type: gateway) == .source)
+  }
+
   @Test func whoWasAwayHearsOfAReleaseAboveAndOfNothingHidden() throws {
     var stage = try Stage()
     stage.change(gateway, remove: ["foo/r1"], because: .released)

@@ -2,6 +2,7 @@
 // file that ends early is noticed wherever it ends, and nothing of a file can trap.
 // Method: random snapshots, written and read in pieces of random size; then every byte flipped, and every length cut.
 
+import Glibc
 import Primitives
 import Testing
 
@@ -149,6 +150,41 @@ struct ArchiveTests {
     #expect(found.rejected.map(\.resource) == ["networking.istio.io/Gateway prod/t"])
     #expect(found.contents[0].setAside == ["prod/t"] && found.contents[0].collection.isEmpty)
     #expect(found.contents[1].collection.count == 1)
+  }
+
+  @Test func aSnapshotOfAHundredMegabytesIsNotHeldTwice() throws {
+    let body = String(repeating: "x", count: 4096)
+    let content = [
+      virtualService: Collection((0..<25_000).map { resource("r\($0)", body: body + String($0)) })
+    ]
+    var writer = ArchiveWriter(ArchiveTests.header(content), content)
+    var reader = ArchiveReader(resourceBytesMost: 1 << 20)
+    let before = ArchiveTests.residentBytes
+    var (bytes, most) = (0, 0)
+    while true {
+      let piece = writer.next(512 * 1024)
+      if piece.isEmpty { break }
+      bytes += piece.count
+      for item in try reader.receive(piece) {
+        guard case .resource(let encoded) = item else { continue }
+        #expect(encoded.count > 4096)
+      }
+      most = max(most, ArchiveTests.residentBytes - before)
+    }
+    try reader.finish()
+    #expect(bytes > 100 << 20)
+    #expect(most < 16 << 20, "\(most) bytes beside the snapshot")
+  }
+
+  /// Of this process.
+  private static var residentBytes: Int {
+    guard let file = unsafe fopen("/proc/self/statm", "r") else { return 0 }
+    defer { unsafe fclose(file) }
+    var line = [CChar](repeating: 0, count: 128)
+    guard unsafe fgets(&line, 128, file) != nil else { return 0 }
+    let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let pages = text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+    return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
   }
 
   @Test func aHeaderThatPromisesOtherContentIsNotBelieved() throws {

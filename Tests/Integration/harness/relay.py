@@ -50,6 +50,8 @@ class UnixConnection(http.client.HTTPConnection):
 class Relay:
     COMMAND = "serve"
     _running = []
+    # Words before the program: another host, say (`harness.network`).
+    prefix = ()
 
     def __init__(self, folder, name, trust, *, sources, policy, port=None, **settings):
         """`policy` is the policy file's content as a value; `settings` are further configuration keys."""
@@ -118,7 +120,7 @@ class Relay:
         log = open(self.folder / "log", "ab")
         with log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", PROGRAM, self.COMMAND, "--config",
+                ["setpriv", "--pdeathsig", "KILL", *self.prefix, PROGRAM, self.COMMAND, "--config",
                  str(self.configuration_path), *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         if self not in Relay._running:
