@@ -57,6 +57,13 @@ struct DoctorTests {
     #expect(findings[0].fix == (level == .ok ? "" : "renew it"))
   }
 
+  @Test(
+    arguments: [(0, nil, true), (0, 990, false), (990, 990, true), (1_000, 990, false)]
+      as [(UInt32, UInt32?, Bool)])
+  func users(_ running: UInt32, _ service: UInt32?, _ isFine: Bool) {
+    #expect((HostProbes.user(running: running, service: service).level == .ok) == isFine)
+  }
+
   @Test func theOfflineGoal() throws {
     #expect(try life(0, goal: .seconds(10_000)).count == 1)
     let findings = try life(1, goal: .seconds(10_000))

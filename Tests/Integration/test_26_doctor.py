@@ -18,7 +18,7 @@ from harness.trust import TrustDomain
 from harness.waiting import eventually
 from test_20_federation import Endpoint, document
 
-HOST = {"clock", "kernel", "memory"}
+HOST = {"clock", "kernel", "memory", "user"}
 
 
 @pytest.fixture

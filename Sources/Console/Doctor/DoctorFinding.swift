@@ -12,7 +12,8 @@ struct DoctorFinding: Equatable {
   }
 
   enum Probe: String, CaseIterable {
-    case clock, kernel, memory, configuration, policy, sources, identity, trust, reachability, listening,
+    case clock, kernel, memory, user, configuration, policy, sources, identity, trust, reachability,
+      listening,
       state, relay,
       istiod
   }

@@ -6,7 +6,7 @@ import Primitives
 import Ring
 
 enum HostProbes {
-  static func all() -> [DoctorFinding] { [clock(), kernel(), ring(), memory()] }
+  static func all() -> [DoctorFinding] { [clock(), kernel(), ring(), memory(), user()] }
 
   /// Certificates are judged by it.
   private static func clock() -> DoctorFinding {
@@ -59,6 +59,21 @@ enum HostProbes {
     } catch {
       return .of(error, .kernel, as: .warning)
     }
+  }
+
+  /// Files that the relay cannot read are found by whoever cannot read them either.
+  private static func user() -> DoctorFinding {
+    let serviceUser = unsafe getpwnam("meshrelay").map { unsafe $0.pointee.pw_uid }
+    return user(running: geteuid(), service: serviceUser)
+  }
+
+  /// - Parameter service: nil: this host has no such user.
+  static func user(running: UInt32, service: UInt32?) -> DoctorFinding {
+    guard let service, service != running else { return .ok(.user, "files are examined as user \(running)") }
+    return .warning(
+      .user,
+      "files are examined as user \(running), and the service runs as meshrelay (\(service)), who may read others",
+      fix: "sudo -u meshrelay meshrelay doctor")
   }
 
   /// What keys lie in.
