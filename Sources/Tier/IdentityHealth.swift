@@ -94,11 +94,18 @@ struct IdentityHealth {
       missed = nil
       return was == false ? [TierEvent(.notice, "the identity lasts for the offline goal again")] : []
     }
-    let part = credentials.svid.notAfter <= survives ? "the SVID" : "the bundle of our trust domain"
     let text =
-      "\(part) ends at \(survives.rfc3339), sooner than the offline goal of \(IdentityHealth.text(goal)) from now"
+      "\(IdentityHealth.shortest(credentials)) \(survives.rfc3339), sooner than the offline goal of "
+      + "\(IdentityHealth.text(goal)) from now"
     missed = text
     return was == false ? [] : [TierEvent(.warning, text)]
+  }
+
+  /// What of it ends first, as the beginning of a sentence.
+  private static func shortest(_ credentials: Credentials) -> String {
+    if credentials.withdrawnAt != nil { return "the SVID was taken back at" }
+    return credentials.svid.notAfter <= credentials.survivesUntil
+      ? "the SVID ends at" : "the bundle of our trust domain ends at"
   }
 
   private mutating func clock(jump: Duration?) -> [TierEvent] {

@@ -366,7 +366,8 @@ final class IdentityWatch: TimerHandler {
           .error, "the SPIFFE agent took our SVID back: open connections go on, no new ones are made",
           [.init("spiffe_id", next.svid.id.description), .init("at", time.rfc3339)]))
     }
-    if previous?.svid.chain != next.svid.chain {
+    let isGivenAgain = previous?.withdrawnAt != nil && next.withdrawnAt == nil
+    if previous?.svid.chain != next.svid.chain || isGivenAgain {
       report(
         TierEvent(
           .notice, "identity loaded",

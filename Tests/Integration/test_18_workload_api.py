@@ -228,8 +228,10 @@ def test_an_svid_that_the_agent_takes_back(folder, agent, trust, how):
             "the reason why the upstream is not dialled")
         assert client.end_state is None
         assert not any("relay/edge" in entry["spiffeID"] for entry in origin.status["clients"])
+        loaded = edge.log.count("identity loaded")
         agent.offer(entry(trust.issue("relay/edge"), trust, hint="relay"))
         edge.wait_ready()
+        assert edge.log.count("identity loaded") == loaded + 1
         eventually(lambda: edge.status["sources"][0]["state"], lambda state: state == "synced", 20, "the upstream")
         with client_of(edge, trust) as other:
             other.subscribe(TYPE_URL)

@@ -72,6 +72,19 @@ struct IdentityHealthTests {
     #expect(health.warnings.isEmpty)
   }
 
+  @Test func whatWasTakenBackLastsNoLonger() throws {
+    let svid = try credentials(7_200)
+    let taken = Credentials(
+      svid: svid.svid, bundles: svid.bundles, generation: 2, withdrawnAt: at(100))
+    #expect(taken.survivesUntil == at(100))
+    var health = IdentityHealth(goal: .seconds(3_600))
+    #expect(health.look(svid, at: at(50), jump: nil).isEmpty)
+    #expect(health.look(taken, at: at(100), jump: nil).map(\.level) == [.warning])
+    #expect(
+      health.isGoalMet == false && health.warnings.first?.contains("the SVID was taken back at") == true)
+    #expect(health.look(svid, at: at(200), jump: nil).map(\.level) == [.notice])
+  }
+
   @Test func theBundleMayEndFirst() throws {
     var health = IdentityHealth(goal: .seconds(30 * 86_400))
     _ = health.look(try credentials(20 * 86_400), at: at(0), jump: nil)
