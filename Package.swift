@@ -138,8 +138,7 @@ let package = Package(
       "Console",
       [
         "Admin", "Audit", "CLinux", "Configuration", "Documents", "GRPC", "Identity", "Origins", "Policy",
-        "Primitives", "Ring",
-        "SPIFFE", "Snapshots", "TLS", "Transport", "Trust", "XDS",
+        "Primitives", "Ring", "SPIFFE", "Snapshots", "Store", "TLS", "Transport", "Trust", "XDS",
       ]),
 
     // 7 process

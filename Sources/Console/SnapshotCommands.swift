@@ -5,30 +5,45 @@ public import Admin
 import FoundationEssentials
 import Primitives
 import Snapshots
+import Store
 
 public struct SnapshotExportCommand: Sendable {
-  private let address: AdminAddress
-  private let path: String
-  private let identity: String?
+  /// Where the snapshot is.
+  public enum Origin: Sendable {
+    /// In a running relay: what this identity is served, or everything.
+    case relay(AdminAddress, identity: String?)
+    /// In the `state` folder of a stopped one.
+    case store(folder: String)
+  }
 
-  public init(_ address: AdminAddress, path: String, identity: String?) {
-    self.address = address
+  private let origin: Origin
+  private let path: String
+
+  public init(from origin: Origin, to path: String) {
+    self.origin = origin
     self.path = path
-    self.identity = identity
   }
 
   /// 0: the file is there, whole; 1: refused, or it cannot be written; 69: the relay cannot be reached.
   public func run() -> Int32 {
-    let client = AdminClient(address)
     do {
-      let answer = try client.body(of: .transfer(.beginExport(identity: identity)))
-      guard let begun = try? JSONDecoder().decode(ExportTicket.self, from: Data(answer)) else {
-        return unreadable()
+      switch origin {
+      case .relay(let address, let identity):
+        let client = AdminClient(address)
+        let answer = try client.body(of: .transfer(.beginExport(identity: identity)))
+        guard let begun = try? JSONDecoder().decode(ExportTicket.self, from: Data(answer)) else {
+          return unreadable()
+        }
+        tell(begun.version, begun.resources, try receive(begun.ticket, client))
+      case .store(let folder):
+        guard let restored = try SnapshotStore.examine(folder: folder) else {
+          printError("meshrelay: Nothing was ever saved in \(folder)\n")
+          return 1
+        }
+        tell(
+          restored.version.description, restored.collections.values.reduce(0) { $0 + $1.count },
+          try write(restored))
       }
-      let bytes = try receive(begun.ticket, client)
-      printText(
-        "Exported version \(ForeignText.line(String(begun.version.prefix(12)))), \(begun.resources) resources, "
-          + "\(bytes) bytes, to \(path)\n")
       return 0
     } catch let error as AdminClientError {
       printError("meshrelay: \(error)\n")
@@ -37,6 +52,29 @@ public struct SnapshotExportCommand: Sendable {
       printError("meshrelay: \(error)\n")
       return 1
     }
+  }
+
+  private func tell(_ version: String, _ resources: Int, _ bytes: UInt64) {
+    printText(
+      "Exported version \(ForeignText.line(String(version.prefix(12)))), \(resources) resources, \(bytes) bytes, "
+        + "to \(path)\n")
+  }
+
+  private func write(_ restored: Restored) throws -> UInt64 {
+    let header = ArchiveHeader(
+      node: restored.position.path.last?.node ?? "", program: ProgramVersion.text, exportedAt: wallClock(),
+      identity: nil, version: restored.version, position: restored.position, types: 0, resources: 0)
+    var writer = ArchiveWriter(header, restored.collections, positions: restored.positions)
+    var file = try NewSnapshotFile(path)
+    var count: UInt64 = 0
+    while true {
+      let bytes = writer.next(SnapshotImportCommand.pieceBytes)
+      guard !bytes.isEmpty else { break }
+      try file.write(bytes)
+      count += UInt64(bytes.count)
+    }
+    try file.finish()
+    return count
   }
 
   private func receive(_ ticket: UInt64, _ client: AdminClient) throws -> UInt64 {
@@ -63,7 +101,7 @@ public struct SnapshotImportCommand: Sendable {
   private let json: Bool
 
   /// Bytes of one piece. Reason: half of what the admin interface takes in one request.
-  private static let pieceBytes = 512 * 1024
+  fileprivate static let pieceBytes = 512 * 1024
 
   public init(_ address: AdminAddress, path: String, terms: ImportTerms, json: Bool) {
     self.address = address

@@ -18,6 +18,8 @@ public enum StoreError: Explained, Equatable {
   case failed(path: String, reason: String)
   /// It was damaged or of a newer format: it is out of the way, and the next call begins an empty one.
   case setAside(SetAside)
+  /// A store that is only looked into has a log that was not taken over.
+  case unsettled(path: String)
   /// What the store holds could not be read at the start; only a complete snapshot may replace it.
   case unread(path: String)
   /// No kept version, or several, begin with these digits.
@@ -32,6 +34,7 @@ public enum StoreError: Explained, Equatable {
     case .inUse(let path): "Another process has \(path) open"
     case .failed(let path, let reason): "\(path) cannot be read or written (\(reason))"
     case .setAside(let finding): finding.what
+    case .unsettled(let path): "A log with something that \(path) lacks lies beside it"
     case .unread(let path):
       "The snapshot in \(path) could not be read, and what is served now is not complete"
     case .noSuchVersion(let prefix): "No kept version begins with \(prefix)"
@@ -44,8 +47,9 @@ public enum StoreError: Explained, Equatable {
     case .unreachable(_, EACCES), .unreachable(_, EPERM): "It belongs to another user than meshrelay's"
     case .unreachable(_, ENOTDIR): "A part of the path is a file"
     case .readOnly: "It was mounted so, or the kernel made it so after a fault of the disk"
-    case .inUse: "Two relays have the same `state` folder"
+    case .inUse: "It is running, or two relays have the same `state` folder"
     case .setAside(let finding): finding.why
+    case .unsettled: "The relay ended in the middle of a save"
     case .unread: "Replacing it now could lose what it holds of other types"
     case .unreachable, .full, .failed, .noSuchVersion, .ambiguousVersion: ""
     }
@@ -56,9 +60,10 @@ public enum StoreError: Explained, Equatable {
     case .unreachable: "Let `state` name a folder that the user of meshrelay may write"
     case .full: "Make room: it is tried again by itself"
     case .readOnly: "Check the disk (dmesg) and mount it writable"
-    case .inUse: "Give each relay a `state` folder of its own"
+    case .inUse: "Ask that relay; if it is another one, give each a `state` folder of its own"
     case .failed: "Check the disk (dmesg)"
     case .setAside(let finding): finding.howToFix
+    case .unsettled: "Start the relay once, and export from it"
     case .unread: "Check the disk; the store is written again once every source has delivered"
     case .noSuchVersion: "`meshrelay history` lists the versions"
     case .ambiguousVersion: "Give more digits"
@@ -67,7 +72,7 @@ public enum StoreError: Explained, Equatable {
 
   public var blame: Blame {
     switch self {
-    case .unreachable, .inUse, .noSuchVersion, .ambiguousVersion: .operator
+    case .unreachable, .inUse, .unsettled, .noSuchVersion, .ambiguousVersion: .operator
     case .full, .readOnly, .failed, .unread: .kernel
     case .setAside(let finding): finding.blame
     }

@@ -316,7 +316,7 @@ extension StoreError {
     switch self {
     case .noSuchVersion: 404
     case .ambiguousVersion: 409
-    case .unreachable, .full, .readOnly, .inUse, .failed, .setAside, .unread: 503
+    case .unreachable, .full, .readOnly, .inUse, .failed, .setAside, .unread, .unsettled: 503
     }
   }
 }

@@ -22,10 +22,22 @@ struct SnapshotCommands: ParsableCommand {
       name: .customLong("as"),
       help: ArgumentHelp("Only what this SPIFFE ID is served.", valueName: "spiffe-id"))
     var identity: String?
+    @Option(
+      name: .long,
+      help: ArgumentHelp(
+        "The `state` folder of a relay that is stopped, instead of a running one.", valueName: "folder"))
+    var state: String?
     @Argument(help: "The file to write; one that is there is replaced.") var file: String
 
+    func validate() throws {
+      guard state != nil, identity != nil else { return }
+      throw ValidationError("--as needs the policy of a running relay; leave --state away.")
+    }
+
     func run() throws {
-      try finish(SnapshotExportCommand(relay.admin, path: file, identity: identity).run())
+      let origin = state.map { SnapshotExportCommand.Origin.store(folder: $0) }
+      try finish(
+        SnapshotExportCommand(from: origin ?? .relay(relay.admin, identity: identity), to: file).run())
     }
   }
 

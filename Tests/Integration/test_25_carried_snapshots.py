@@ -11,8 +11,9 @@ import shutil
 
 import pytest
 from harness.ads import Delta
+from harness.companion import Companion, Istiod
 from harness.relay import Relay, free_port, run
-from harness.tiers import edge_policy, relays_only
+from harness.tiers import build_tiers, edge_policy, relays_only
 from harness.trust import TrustDomain
 from harness.waiting import eventually
 from test_03_changes import TYPE_URL, virtual_service
@@ -160,6 +161,30 @@ def test_what_a_file_no_longer_has_is_judged_by_the_brake(island):
     assert len(versions(island.far)["versions"]) == 2
 
 
+def test_a_stopped_relay_is_exported_from_its_state_folder(island):
+    island.bring(island.export()[0])
+    island.far.wait_ready()
+    state, path = island.folder / "state", island.folder / "from-store.snapshot"
+    running = run("snapshot", "export", path, "--state", state)
+    assert running.returncode == 1 and "Another process has" in running.stderr and not path.exists()
+    island.far.kill()
+    before = {entry.name: entry.read_bytes() for entry in state.iterdir()}
+    stopped = run("snapshot", "export", path, "--state", state)
+    assert stopped.returncode == 0 and "30 resources" in stopped.stdout, stopped.stderr
+    assert {entry.name: entry.read_bytes() for entry in state.iterdir()} == before, "nothing in the folder is touched"
+    shutil.rmtree(state)
+    island.far.start(ready=False)
+    assert "+30 ~0 -0" in island.bring(path)
+    assert everything(island.far) == everything(island.origin)
+    assert island.far.status["snapshot"]["sequence"] == island.origin.status["snapshot"]["sequence"]
+    for arguments, code, text in [
+        (["--state", "/nowhere"], 1, "/nowhere/snapshot.db cannot be used (No such file"),
+        (["--state", str(state), "--as", "spiffe://example.org/x"], 64, "--as needs the policy"),
+    ]:
+        result = run("snapshot", "export", path, *arguments)
+        assert result.returncode == code and text in result.stderr
+
+
 def test_as_an_identity_only_its_grant_leaves(island):
     identity = "spiffe://example.org/cluster/bank/istiod"
     write(island.manifests, ["secret-of-shop"])
@@ -240,3 +265,18 @@ def test_a_relay_that_is_not_there_is_69(folder):
         result = run("snapshot", command, path, "--admin", "unix:///tmp/nobody-listens-here.sock")
         assert result.returncode == 69 and "No relay listens" in result.stderr
     assert os.listdir(folder) == ["x.snapshot"]
+
+
+def test_a_companion_without_a_network_makes_istiod_ready(folder):
+    tiers = build_tiers(folder)
+    tiers.origin.start()
+    path = folder / "shop.snapshot"
+    order(tiers.origin, "snapshot", "export", path, "--as", tiers.identity("all").uri)
+    companion = Companion(folder, tiers.trust, tiers.identity("all"), [tiers.edge], state="state").start(ready=False)
+    with Istiod(companion.address) as istiod:
+        order(companion, "snapshot", "import", path)
+        eventually(lambda: istiod.is_ready, bool, 15, "istiod is ready: every type was answered")
+        served = json.loads(order(tiers.origin, "dump", "--as", tiers.identity("all").uri))
+        assert sum(len(names) for names in istiod.names.values()) >= 10
+        assert istiod.names["VirtualService"] == {
+            f"{entry['namespace']}/{entry['name']}" for entry in served if entry["type"].endswith("/VirtualService")}

@@ -91,7 +91,7 @@ enum RoomTable {
       [
         "CLinux", "Admin", "Configuration", "Documents", "Policy", "Audit", "Identity", "Origins",
         "Transport", "Ring",
-        "TLS", "GRPC", "XDS", "Snapshots", "SPIFFE", "Trust",
+        "TLS", "GRPC", "XDS", "Snapshots", "Store", "SPIFFE", "Trust",
       ], libraries: ["ArgumentParser"]),
     // 7 process
     room(
