@@ -46,20 +46,6 @@ public struct Removal: Sendable, Equatable {
   }
 }
 
-/// A name that a cluster lost because an operator let that pass, here or above.
-public struct ReleasedName: Sendable, Hashable {
-  /// The first of its policy class.
-  public var cluster: String
-  public var type: TypeName
-  public var name: String
-
-  public init(cluster: String, type: TypeName, name: String) {
-    self.cluster = cluster
-    self.type = type
-    self.name = name
-  }
-}
-
 public struct GateMemory: Sendable {
   /// Number of the first of `removals`; they are numbered in order, through restarts.
   public var first: UInt64 = 0
@@ -67,7 +53,8 @@ public struct GateMemory: Sendable {
   public var removals: [Removal] = []
   /// By cluster: the first removal that counts for it.
   public var marks: [String: UInt64] = [:]
-  public var released: Set<ReleasedName> = []
+  /// Names that clusters lost because an operator let that pass, here or above: by the first of each policy class.
+  public var released: [String: [TypeName: Set<String>]] = [:]
   /// Of objects that are gone, while there are gates.
   public var lastForms: [TypeName: [String: ObjectFacts]] = [:]
   /// Another one whenever `released` or `lastForms` changes, within one process.

@@ -51,10 +51,11 @@ public struct Publisher: Sendable {
   var kept = KeptViews()
   var ledger: RemovalLedger
   /// By class index: why names are gone that an operator let pass.
-  var causes: [RemovalCauses] { didSet { causesEdition &+= 1 } }
-  private var causesEdition: UInt64 = 0
-  /// What `causes` has of releases, as it was at `releasedEdition`.
-  private var released: Set<ReleasedName> = []
+  var causes: [RemovalCauses]
+  /// What `causes` has of releases, by the first cluster of each class.
+  private var released: [String: [TypeName: Set<String>]] = [:]
+  /// By class index: the edition of `causes` that `released` was made from.
+  private var releasedFrom: [UInt64?] = []
   private var releasedEdition: UInt64 = 0
   /// By cluster: the first removal that counts for it. Earlier ones were judged already.
   var marks: [String: UInt64] = [:]
@@ -108,6 +109,7 @@ public struct Publisher: Sendable {
       return old.cluster(named: name).map { causes[$0.classIndex] } ?? RemovalCauses()
     }
     noteHidden(lost, under: old)
+    releasedFrom = []
     kept.forgetCuts()
     marks = marks.filter { rules.cluster(named: $0.key) != nil }
     gates.held = gates.held.filter { rules.cluster(named: $0.key) != nil }
@@ -150,9 +152,11 @@ public struct Publisher: Sendable {
     ledger = RemovalLedger(memory, rules, &views.index)
     marks = memory.marks
     kept.restore(memory.lastForms)
-    for one in memory.released {
-      guard let cluster = rules.cluster(named: one.cluster) else { continue }
-      causes[cluster.classIndex].record(.released, type: one.type, names: [one.name])
+    for (name, types) in memory.released {
+      guard let cluster = rules.cluster(named: name) else { continue }
+      for (type, names) in types {
+        causes[cluster.classIndex].record(.released, type: type, names: Array(names))
+      }
     }
   }
 
@@ -168,15 +172,19 @@ public struct Publisher: Sendable {
     return memory
   }
 
+  /// Costs what changed, by class.
   private mutating func noteReleased() {
-    guard releasedEdition != causesEdition else { return }
-    releasedEdition = causesEdition
-    released = []
-    for (policy, known) in zip(rules.classes, causes) where !known.isEmpty {
-      let cluster = rules.clusters[policy.clusters[0]].name
-      for (type, names) in known.names(because: .released) {
-        for name in names { released.insert(ReleasedName(cluster: cluster, type: type, name: name)) }
-      }
+    if releasedFrom.count != causes.count {
+      releasedFrom = causes.map { _ in nil }
+      released = [:]
+      releasedEdition &+= 1
+    }
+    for (index, known) in causes.enumerated() where releasedFrom[index] != known.edition {
+      releasedFrom[index] = known.edition
+      let names = known.names(because: .released)
+      released[rules.clusters[rules.classes[index].clusters[0]].name] =
+        names.isEmpty ? nil : names.mapValues { Set($0) }
+      releasedEdition &+= 1
     }
   }
 

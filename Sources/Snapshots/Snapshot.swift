@@ -173,6 +173,8 @@ private struct Identifiers: Sendable {
 public struct RemovalCauses: Sendable {
   private var causes: [TypeName: [String: RemovalCause]] = [:]
   private var count = 0
+  /// Grows when something changes.
+  public private(set) var edition: UInt64 = 0
 
   /// Most names remembered. Reason: about 100 bytes each, and only the last removals matter.
   public static let countMax = 65_536
@@ -195,13 +197,18 @@ public struct RemovalCauses: Sendable {
         causes = [:]
         count = 0
       }
-      if causes[type, default: [:]].updateValue(cause, forKey: name) == nil { count += 1 }
+      let known = causes[type, default: [:]].updateValue(cause, forKey: name)
+      if known == nil { count += 1 }
+      if known != cause { edition &+= 1 }
     }
   }
 
   /// For names that exist again, or were removed again for another reason.
   public mutating func forget(type: TypeName, names: [String]) {
     guard causes[type] != nil else { return }
-    for name in names where causes[type]?.removeValue(forKey: name) != nil { count -= 1 }
+    for name in names where causes[type]?.removeValue(forKey: name) != nil {
+      count -= 1
+      edition &+= 1
+    }
   }
 }

@@ -56,14 +56,21 @@ enum StoredMemory {
   }
 }
 
+/// One row of `gate_released`.
+struct ReleasedName: Hashable {
+  let cluster: String
+  let type: TypeName
+  let name: String
+}
+
 /// What a save has to write of it.
 struct MemoryStep {
   private(set) var goneRemovals: [UInt64] = []
   private(set) var newRemovals: [(number: UInt64, removal: Removal)] = []
   private(set) var goneMarks: [String] = []
   private(set) var newMarks: [String: UInt64] = [:]
-  private(set) var goneNames: Set<ReleasedName> = []
-  private(set) var newNames: Set<ReleasedName> = []
+  private(set) var goneNames: [ReleasedName] = []
+  private(set) var newNames: [ReleasedName] = []
   private(set) var goneForms: [(type: TypeName, name: String)] = []
   private(set) var newForms: [ObjectFacts] = []
 
@@ -73,14 +80,29 @@ struct MemoryStep {
     for (cluster, number) in new.marks where old.marks[cluster] != number { newMarks[cluster] = number }
     goneMarks = old.marks.keys.filter { new.marks[$0] == nil }.sorted()
     guard !isContinued || old.edition != new.edition else { return }
-    goneNames = old.released.subtracting(new.released)
-    newNames = new.released.subtracting(old.released)
-    for (type, forms) in new.lastForms {
+    newNames = MemoryStep.names(in: new.released, butNotIn: old.released)
+    goneNames = MemoryStep.names(in: old.released, butNotIn: new.released)
+    for (type, forms) in new.lastForms where old.lastForms[type] != forms {
       for (name, form) in forms where old.lastForms[type]?[name] != form { newForms.append(form) }
     }
-    for (type, forms) in old.lastForms {
+    for (type, forms) in old.lastForms where new.lastForms[type] != forms {
       for name in forms.keys where new.lastForms[type]?[name] == nil { goneForms.append((type, name)) }
     }
+  }
+
+  /// What both share is passed over.
+  private static func names(
+    in some: [String: [TypeName: Set<String>]], butNotIn others: [String: [TypeName: Set<String>]]
+  ) -> [ReleasedName] {
+    var found: [ReleasedName] = []
+    for (cluster, types) in some {
+      for (type, names) in types where others[cluster]?[type] != names {
+        for name in names.subtracting(others[cluster]?[type] ?? []) {
+          found.append(ReleasedName(cluster: cluster, type: type, name: name))
+        }
+      }
+    }
+    return found
   }
 
   private mutating func compareRemovals(_ old: GateMemory, _ new: GateMemory, _ isContinued: Bool) {
@@ -169,7 +191,7 @@ extension StoreReading {
       let parts = try (0..<3).map { try row.decode(String.self, atIndex: $0) }
       try prove(row, 3, StoredMemory.seal("released", parts))
       guard let type = TypeName(parsing: parts[1]) else { throw Damage("a name that gates remember") }
-      memory.released.insert(ReleasedName(cluster: parts[0], type: type, name: parts[2]))
+      memory.released[parts[0], default: [:]][type, default: []].insert(parts[2])
     }
     for row in try Row.fetchAll(database, sql: "SELECT type, name, object, seal FROM gate_last_form") {
       let parts = try (0..<3).map { try row.decode(String.self, atIndex: $0) }

@@ -30,7 +30,10 @@ struct StoredMemoryTests {
     let void = memory.removals.prefix { $0.isVoid }.count
     let marks = memory.marks.filter { void < memory.removals.count && $0.value > memory.first + UInt64(void) }
       .map { "\($0.key) \($0.value)" }
-    return removals + marks.sorted() + memory.released.map { "\($0)" }.sorted()
+    return removals + marks.sorted()
+      + memory.released.flatMap { cluster, types in
+        types.flatMap { type, names in names.map { "\(cluster) \(type) \($0)" } }
+      }.sorted()
       + memory.lastForms.flatMap { $0.value.values.map { "\($0)" } }.sorted()
   }
 
@@ -57,8 +60,9 @@ struct StoredMemoryTests {
       }
       if Bool.random(using: &random) {
         memory.edition += 1
-        let one = ReleasedName(cluster: "c", type: gateway, name: "r\(Int.random(in: 0..<5, using: &random))")
-        if memory.released.remove(one) == nil { memory.released.insert(one) }
+        let one = "r\(Int.random(in: 0..<5, using: &random))"
+        let wasThere = memory.released["c"]?[gateway]?.remove(one) != nil
+        if !wasThere { memory.released["c", default: [:]][gateway, default: []].insert(one) }
         let form = Self.object(Int.random(in: 0..<5, using: &random))
         let known = memory.lastForms[form.type]?.removeValue(forKey: form.wireName)
         if known == nil { memory.lastForms[form.type, default: [:]][form.wireName] = form }
@@ -79,7 +83,7 @@ struct StoredMemoryTests {
   @Test func aSaveWritesWhatChanged() {
     var old = GateMemory()
     old.removals = (0..<1000).map { Removal(at: Self.at(0), object: Self.object($0)) }
-    old.released = [ReleasedName(cluster: "c", type: gateway, name: "r")]
+    old.released = ["c": [gateway: ["r"]]]
     #expect(MemoryStep(from: old, to: old, isContinued: true).isEmpty)
     #expect(MemoryStep(from: old, to: old, isContinued: false).isEmpty)
     var new = old
@@ -114,7 +118,7 @@ struct StoredMemoryTests {
     var memory = GateMemory()
     memory.removals = [Removal(at: Self.at(0), object: Self.object(1))]
     memory.marks = ["c": 1]
-    memory.released = [ReleasedName(cluster: "c", type: gateway, name: "r")]
+    memory.released = ["c": [gateway: ["r"]]]
     memory.lastForms = [virtualService: ["prod/r1": Self.object(1)]]
     try store.save(world.snapshot, sources: world.sources, memory: memory, now: noon)
     store.close()
