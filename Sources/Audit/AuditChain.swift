@@ -139,7 +139,7 @@ private struct LineOpening {
   mutating func follow(_ digest: [UInt8]) {
     seq += 1
     LineHasher.write(digest, to: &previous, at: 0)
-    LineHasher.write(digest, to: &bytes, at: hash.lowerBound)
+    bytes.replaceSubrange(hash, with: previous)
     for place in number.reversed() {
       guard bytes[place] == UInt8(ascii: "9") else {
         bytes[place] += 1
