@@ -123,6 +123,31 @@ struct ArchiveTests {
     }
   }
 
+  @Test func aWholeBlockOfAnotherFileIsNoticed() throws {
+    func blocks(_ body: String) -> [[UInt8]] {
+      let content = [virtualService: Collection([resource("a"), resource("b", body: body)])]
+      var writer = ArchiveWriter(ArchiveTests.header(content), content)
+      var found: [[UInt8]] = []
+      while true {
+        let next = writer.next(1)
+        if next.isEmpty { return found }
+        found.append(next)
+      }
+    }
+    let (ours, theirs) = (blocks("mine"), blocks("your"))
+    #expect(ours.count == 5 && ours.map(\.count) == theirs.map(\.count), "header, type, two objects, end")
+    for place in ours.indices {
+      var mixed = ours
+      mixed[place] = theirs[place]
+      // The reader alone: what the objects say is not asked.
+      var reader = ArchiveReader(resourceBytesMost: 1 << 20)
+      #expect(throws: ArchiveError.self, "block \(place)") {
+        _ = try reader.receive(mixed.flatMap { $0 })
+        try reader.finish()
+      }
+    }
+  }
+
   @Test func otherFilesAreNamedForWhatTheyAre() throws {
     let bytes = ArchiveTests.file(ArchiveTests.small())
     #expect(throws: ArchiveError.foreign) { try ArchiveTests.read(Array("apiVersion: v1\n".utf8)) }
