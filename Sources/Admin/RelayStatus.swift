@@ -128,12 +128,46 @@ public struct PolicyStatus: Sendable, Equatable, Decodable {
   /// Hash of the rules in force.
   public var hash: String?
   public var error: String?
+  /// Rules that allow what the tier above does not grant this relay; the first `ungrantedListed` of them.
+  public var ungranted: [UngrantedStatus]
+  public var ungrantedTotal: Int
 
-  public init(state: FileState, loadedAt: Timestamp? = nil, hash: String? = nil, error: String? = nil) {
+  /// Most of them that are listed.
+  public static let ungrantedListed = 1_000
+
+  public init(
+    state: FileState, loadedAt: Timestamp? = nil, hash: String? = nil, error: String? = nil,
+    ungranted: [UngrantedStatus] = []
+  ) {
     self.state = state
     self.loadedAt = loadedAt
     self.hash = hash
     self.error = error
+    self.ungranted = Array(ungranted.prefix(PolicyStatus.ungrantedListed))
+    ungrantedTotal = ungranted.count
+  }
+}
+
+/// A rule beyond what this relay is granted.
+public struct UngrantedStatus: Sendable, Equatable, Decodable {
+  /// `file:line:column` of the rule.
+  public var place: String
+  /// `all`: nothing that it allows can come; `part`: some of it cannot.
+  public var extent: String
+  /// Clusters that have the rule, the first `clustersListed` by name.
+  public var clusters: [String]
+  public var clustersTotal: Int
+  /// Something that it allows and that cannot come: `TYPE NAMESPACE/NAME`.
+  public var example: String
+
+  public static let clustersListed = 20
+
+  public init(place: String, extent: String, clusters: [String], example: String) {
+    self.place = place
+    self.extent = extent
+    self.clusters = Array(clusters.prefix(UngrantedStatus.clustersListed))
+    clustersTotal = clusters.count
+    self.example = example
   }
 }
 

@@ -97,6 +97,20 @@ extension PolicyStatus {
       writer.field("loadedAt", loadedAt)
       writer.field("hash", hash)
       writer.field("error", error)
+      writer.field("ungranted", array: { writer in for rule in ungranted { rule.write(to: &writer) } })
+      writer.field("ungrantedTotal", ungrantedTotal)
+    }
+  }
+}
+
+extension UngrantedStatus {
+  fileprivate func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("place", place)
+      writer.field("extent", extent)
+      writer.field("clusters", strings: clusters)
+      writer.field("clustersTotal", clustersTotal)
+      writer.field("example", example)
     }
   }
 }

@@ -51,8 +51,8 @@ public struct ExplainCommand: Sendable {
     let found = find(typeName, in: configuration)
     let answer = rules.explanation(
       of: found.resource, type: typeName, name: name, as: id, absence: found.absence)
-    printText(String(decoding: answer, as: UTF8.self) + "\n")
-    return found.resource.map { rules.explain(ResourceFacts($0), as: id).visible } == true ? 0 : 1
+    printText(String(decoding: answer.json, as: UTF8.self) + "\n")
+    return answer.visible ? 0 : 1
   }
 
   private func refuse(_ problems: [Problem]) -> Int32 {

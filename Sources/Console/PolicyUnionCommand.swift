@@ -26,8 +26,8 @@ public struct PolicyUnionCommand: Sendable {
   private static func json(_ union: (allow: [Rule], deny: [Rule])) -> String {
     var writer = JSONWriter()
     writer.object { object in
-      object.field("allow", array: { array in for rule in union.allow { write(rule, to: &array) } })
-      object.field("deny", array: { array in for rule in union.deny { write(rule, to: &array) } })
+      object.field("allow", array: { array in for rule in union.allow { rule.write(to: &array) } })
+      object.field("deny", array: { array in for rule in union.deny { rule.write(to: &array) } })
     }
     return writer.text + "\n"
   }
@@ -39,20 +39,10 @@ public struct PolicyUnionCommand: Sendable {
       lines.append("\(key):")
       for rule in rules {
         var writer = JSONWriter()
-        write(rule, to: &writer)
+        rule.write(to: &writer)
         lines.append("  - \(writer.text)")
       }
     }
     return lines.joined(separator: "\n") + "\n"
-  }
-
-  private static func write(_ rule: Rule, to writer: inout JSONWriter) {
-    writer.object { object in
-      let lists = [("namespaces", rule.namespaces), ("types", rule.types), ("names", rule.names)]
-      for (key, list) in lists {
-        if let list { object.field(key, strings: list.patterns.map(\.text)) }
-      }
-      if let labels = rule.labels { object.field("labels", labels.description) }
-    }
   }
 }

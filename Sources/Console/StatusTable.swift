@@ -12,6 +12,7 @@ public func statusTable(_ status: RelayStatus, now: Timestamp) -> String {
   lines += status.reasons.map { "  not ready: \($0)" }
   lines.append("")
   lines += overview(status, now).lines()
+  lines += ungranted(status.policy)
   lines += section("SOURCES", sources(status.sources, now))
   lines += rejections(status.sources)
   lines += section("GATES", gates(status.gates, now))
@@ -84,6 +85,21 @@ private func sources(_ sources: [SourceStatus], _ now: Timestamp) -> TextTable {
       String(source.rejectedTotal), source.lastError ?? "-")
   }
   return table
+}
+
+/// Rules that can never give all they say, the first few.
+private func ungranted(_ policy: PolicyStatus) -> [String] {
+  let shown = policy.ungranted.prefix(10)
+  guard !shown.isEmpty else { return [] }
+  var lines = ["", "UNGRANTED: rules that allow what the tier above does not grant this relay"]
+  lines += shown.map { rule in
+    let rest = rule.clustersTotal - rule.clusters.count
+    return "  \(rule.place)  \(rule.extent), such as \(rule.example)  "
+      + rule.clusters.prefix(5).joined(separator: " ")
+      + (rule.clustersTotal > 5 ? " and \(rest + rule.clusters.count - 5) more" : "")
+  }
+  if policy.ungrantedTotal > shown.count { lines.append("  and \(policy.ungrantedTotal - shown.count) more") }
+  return lines
 }
 
 /// The first few of each source: enough to start mending; `--json` has them all.

@@ -11,9 +11,11 @@ struct ClassViews: Sendable {
   /// By class index, by type.
   private(set) var visible: [[TypeName: Collection]]
   var index: ClassIndex
+  private(set) var forms: RedactedForms
 
   /// Nothing is seen yet.
-  init(_ rules: PolicyRules) {
+  init(_ rules: PolicyRules, _ forms: RedactedForms) {
+    self.forms = forms
     index = ClassIndex(rules)
     visible = Array(repeating: [:], count: rules.classes.count)
   }
@@ -40,12 +42,14 @@ struct ClassViews: Sendable {
       let facts = ResourceFacts(resource)
       for candidate in index.candidates(type: change.type, namespace: resource.namespace) {
         if rules.isVisible(facts, class: candidate) {
-          edits[candidate, default: Edits()].upserts.append(resource)
+          let form = forms.form(of: resource, rules.classes[candidate].redaction)
+          edits[candidate, default: Edits()].upserts.append(form)
         } else if visible[candidate][change.type]?.contains(resource.wireName) == true {
           edits[candidate, default: Edits()].removals.append(resource.wireName)
         }
       }
     }
+    forms.forget(change.type, names: change.removals)
     for name in change.removals {
       for candidate in index.candidates(type: change.type, namespace: WireName.namespace(of: name))
       where visible[candidate][change.type]?.contains(name) == true {
@@ -66,6 +70,7 @@ struct ClassViews: Sendable {
   mutating func replace(_ rules: PolicyRules, _ snapshot: Snapshot) {
     let before = visible
     index = ClassIndex(rules)
+    forms.keepOnly(Set(rules.classes.compactMap(\.redaction)))
     visible = Array(repeating: [:], count: rules.classes.count)
     for (type, collection) in snapshot.collections {
       var shared: [Version: Collection] = [collection.version: collection]
@@ -77,7 +82,7 @@ struct ClassViews: Sendable {
         let facts = ResourceFacts(resource)
         for candidate in index.candidates(type: type, namespace: resource.namespace)
         where rules.isVisible(facts, class: candidate) {
-          seen[candidate].append(resource)
+          seen[candidate].append(forms.form(of: resource, rules.classes[candidate].redaction))
         }
       }
       for (candidate, resources) in seen.enumerated() where !resources.isEmpty {
@@ -99,9 +104,11 @@ struct ClassViews: Sendable {
           && newestForm(old).map { rules.isVisible($0, class: candidate) } ?? true
       }
       guard !seen.isEmpty else { continue }
+      let redaction = rules.classes[candidate].redaction
+      let shown = redaction == nil ? seen : seen.map { forms.anyForm(of: $0, redaction) }
       var shared = [collection.version: collection]
       if let newest = visible[candidate][type] { shared[newest.version] = newest }
-      result[type] = ClassViews.shared(Collection(seen), &shared)
+      result[type] = ClassViews.shared(Collection(shown), &shared)
     }
     return result
   }

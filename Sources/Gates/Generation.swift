@@ -39,6 +39,9 @@ public struct Generation: Sendable {
   /// Index of the view that a cluster is served, by the cluster's index in `rules`.
   public func place(ofCluster index: Int) -> Int { places?[index] ?? rules.clusters[index].classIndex }
 
+  /// Whether a gate decides what this place is served.
+  public func isGated(_ grant: Grant) -> Bool { grant.classIndex >= rules.classes.count }
+
   /// Whether every identity has the same place in both. False when that is not plain to see.
   public func hasPlaces(of other: Generation) -> Bool {
     rules.hash == other.rules.hash && places == other.places

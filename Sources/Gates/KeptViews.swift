@@ -94,7 +94,9 @@ struct KeptViews: Sendable {
   }
 
   /// An object that a class may not see as it is now is not shown to it as it was, either.
-  mutating func apply(_ change: Merge.TypeChange, _ bases: [UInt64: Snapshot], _ rules: PolicyRules) {
+  mutating func apply(
+    _ change: Merge.TypeChange, _ bases: [UInt64: Snapshot], _ rules: PolicyRules, _ forms: RedactedForms
+  ) {
     for resource in change.upserts { noteReturned(resource.wireName, change.type) }
     for (key, cut) in cuts {
       guard let base = bases[key.gate]?.collections[change.type] else { continue }
@@ -105,7 +107,9 @@ struct KeptViews: Sendable {
         let shows =
           rules.isVisible(ResourceFacts(old), class: key.classIndex)
           && rules.isVisible(ResourceFacts(newest), class: key.classIndex)
-        if shows, !seen.contains(old.wireName) { entering.append(old) }
+        if shows, !seen.contains(old.wireName) {
+          entering.append(forms.anyForm(of: old, rules.classes[key.classIndex].redaction))
+        }
         if !shows, seen.contains(old.wireName) { leaving.append(old.wireName) }
       }
       if !entering.isEmpty || !leaving.isEmpty {

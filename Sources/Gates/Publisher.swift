@@ -61,13 +61,17 @@ public struct Publisher: Sendable {
   var marks: [String: UInt64] = [:]
   var events: [GateEvent] = []
   private var gateNumber: UInt64 = 0
+  /// By class index: what it is told of its own grant.
+  private var grants: [Collection]
 
-  public init(rules: PolicyRules, brake: Brake) {
+  /// `canonicalize`: that of admission, so that what a redaction leaves has the version it has on every tier.
+  public init(rules: PolicyRules, brake: Brake, canonicalize: BodyCanonicalizer? = nil) {
     self.rules = rules
     self.brake = brake
-    views = ClassViews(rules)
+    views = ClassViews(rules, RedactedForms(canonicalize: canonicalize))
     causes = rules.classes.map { _ in RemovalCauses() }
     ledger = RemovalLedger(classes: rules.classes.count)
+    grants = rules.classes.map { GrantNotice.collection(Grant.text(of: $0)) }
     current = Generation(
       number: 0, rules: rules, snapshot: .nothing,
       views: rules.classes.map { _ in View(number: 0, collections: [:], snapshot: .nothing) })
@@ -101,6 +105,7 @@ public struct Publisher: Sendable {
   public mutating func replace(rules next: PolicyRules) -> Publication {
     let (old, lost) = (rules, ledger.losses(views.index, of: rules))
     rules = next
+    grants = rules.classes.map { GrantNotice.collection(Grant.text(of: $0)) }
     views.replace(rules, newest)
     ledger.recount(rules, &views.index)
     causes = rules.classes.map { policy in
@@ -247,7 +252,7 @@ public struct Publisher: Sendable {
     let bases = gates.bases
     for type in change.types {
       if !gates.isEmpty {
-        kept.apply(type, bases, rules)
+        kept.apply(type, bases, rules, views.forms)
         for name in type.removals where newest.collections[type.type]?.contains(name) != true {
           if let last = previous.collections[type.type]?[name] { kept.noteGone(last) }
         }
@@ -293,7 +298,8 @@ public struct Publisher: Sendable {
     let number = old.number + 1
     var all = rules.classes.map { policy in
       View(
-        number: number, collections: views[policy.index], snapshot: newest, causes: causes[policy.index])
+        number: number, collections: views[policy.index], snapshot: newest, causes: causes[policy.index],
+        grant: grants[policy.index], form: form(of: policy.index))
     }
     let places = gates.isEmpty ? nil : place(&all, number)
     if gates.isEmpty { kept.clear() }
@@ -323,11 +329,20 @@ public struct Publisher: Sendable {
       let base = bases[gate.number] ?? gate.served(beside: newest)
       bases[gate.number] = base
       all.append(
-        View(number: number, collections: kept[key] ?? [:], snapshot: base, causes: kept.causes(key)))
+        View(
+          number: number, collections: kept[key] ?? [:], snapshot: base, causes: kept.causes(key),
+          grant: grants[cluster.classIndex], form: form(of: cluster.classIndex)))
       return all.count - 1
     }
     kept.keepOnly(Set(placeOf.keys))
     return placeOf.isEmpty ? nil : places
+  }
+
+  /// What a class is served instead of an object; nil when it is shown all there is of each.
+  private func form(of candidate: Int) -> (@Sendable (Resource) -> Resource)? {
+    guard let redaction = rules.classes[candidate].redaction else { return nil }
+    let canonicalize = views.forms.canonicalize
+    return { redaction.form(of: $0, canonicalize) }
   }
 
   /// What a class sees of what a gate keeps.

@@ -102,6 +102,9 @@ public struct Exposition {
     writer.family(
       "state_ok", .gauge, "1 while the state folder takes what is served; absent where nothing is kept.")
     if let isOK = facts.stateOK { writer.sample(isOK ? 1 : 0) }
+    writer.family(
+      "ungranted_rules", .gauge, "Rules that allow what the tier above does not grant: all of it, or a part.")
+    for (extent, count) in facts.ungrantedRules { writer.sample(Double(count), label: "extent", extent) }
     writer.family("audit_ok", .gauge, "1 while audit records can be written, or none are asked for.")
     writer.sample(facts.auditOK ? 1 : 0)
     writer.family("audit_records_total", .counter, "Records written to the audit log.")

@@ -52,6 +52,8 @@ public struct RelayFacts: Sendable {
   public var isClockSynchronised: Bool?
   public var configOK = true
   public var policyOK = true
+  /// Rules that allow what the tier above does not grant, by how much of it; empty while no grant is known.
+  public var ungrantedRules: [(extent: String, count: Int)] = []
   public var auditOK = true
   /// Nil: nothing is kept over a restart.
   public var stateOK: Bool?

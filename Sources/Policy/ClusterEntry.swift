@@ -42,13 +42,14 @@ struct RoleEntry {
     let identities: IdentityTemplates?
     let allow: [RuleTemplate]
     let deny: [RuleTemplate]
+    let redact: RedactionKeys
 
     static func read(_ reader: MappingReader) -> Content {
-      PolicyReader.refuseUnbuilt(reader)
-      return Content(
+      Content(
         identities: IdentityTemplates.read(reader),
         allow: reader.mappings("allow") { RuleTemplate.read($0, isAllow: true) } ?? [],
-        deny: reader.mappings("deny") { RuleTemplate.read($0, isAllow: false) } ?? [])
+        deny: reader.mappings("deny") { RuleTemplate.read($0, isAllow: false) } ?? [],
+        redact: RedactionKeys.read(reader))
     }
 
     var usesCluster: Bool {
@@ -126,8 +127,9 @@ struct ClusterEntry {
       let deny = rules(parts.flatMap(\.deny), problems)
     else { return nil }
     let draft = ClusterDraft(
-      name: name.value, position: name.position, identities: identities.map(\.value), allow: allow, deny: deny
-    )
+      name: name.value, position: name.position, identities: identities.map(\.value), allow: allow,
+      deny: deny,
+      redaction: RedactionKeys.together(parts.map(\.redact)))
     return (draft, identities)
   }
 

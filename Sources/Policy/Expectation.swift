@@ -128,6 +128,25 @@ struct VisibilityQuery: Equatable, CustomStringConvertible {
     }
   }
 
+  /// One object, with whatever labels.
+  init(type: TypeName, namespace: String, name: String) {
+    self.init(
+      type: GlobPattern(type.description), namespace: GlobPattern(namespace), name: GlobPattern(name))
+  }
+
+  /// Every object there could be.
+  static let everything = VisibilityQuery(
+    type: GlobPattern("*/*"), namespace: GlobPattern("*"), name: GlobPattern("*"))
+
+  private init(type: GlobPattern, namespace: GlobPattern, name: GlobPattern) {
+    text = "\(type) \(namespace)/\(name)"
+    self.type = type
+    self.namespace = namespace
+    self.name = name
+    labels = [:]
+    isExact = false
+  }
+
   var description: String { text }
 
   private static func labels(_ text: Substring) throws(Fault) -> [String: String] {

@@ -15,13 +15,6 @@ struct PolicyReader {
   private var blocked: [SPIFFEPattern] = []
   private var expectations: [Expectation] = []
 
-  /// Words of the file that later versions will know. To lift one, take it out and read it.
-  private static let notBuilt = ["shadow", "redact", "redaction"]
-
-  static func refuseUnbuilt(_ reader: MappingReader) {
-    for word in notBuilt { reader.refuse(word) }
-  }
-
   /// A cluster with its place among the others, before it is checked against them.
   private typealias Cluster = (draft: ClusterDraft, identities: [Located<SPIFFEPattern>])
 
@@ -30,8 +23,7 @@ struct PolicyReader {
     problems.append(found)
     guard let root else { return }
     let parts = MappingReader.read(root, problems: problems) { reader in
-      PolicyReader.refuseUnbuilt(reader)
-      return (
+      (
         roles: reader.mappings("roles", RoleEntry.read) ?? [],
         clusters: reader.mappings("clusters", ClusterEntry.read) ?? [],
         blocked: reader.strings("blocked") ?? [],

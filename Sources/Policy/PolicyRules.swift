@@ -46,7 +46,7 @@ public struct PolicyRules: Sendable {
     clusters = drafts.enumerated().map { index, draft in
       ClusterRules(
         name: draft.name, position: draft.position, index: index, classIndex: grouping.classOf[index],
-        identities: draft.identities, allow: draft.allow, deny: draft.deny)
+        identities: draft.identities, allow: draft.allow, deny: draft.deny, redaction: draft.redaction)
     }
     self.blocked = Set(blocked).sorted()
     self.expectationCount = expectationCount
@@ -96,8 +96,9 @@ public struct PolicyRules: Sendable {
       classOf.append(index)
     }
     let classes = members.enumerated().map { index, clusters in
-      PolicyClass(
-        index: index, clusters: clusters, allow: drafts[clusters[0]].allow, deny: drafts[clusters[0]].deny)
+      let first = drafts[clusters[0]]
+      return PolicyClass(
+        index: index, clusters: clusters, allow: first.allow, deny: first.deny, redaction: first.redaction)
     }
     return (classes, classOf)
   }
@@ -122,10 +123,15 @@ struct ClusterDraft: Sendable {
   let identities: [SPIFFEPattern]
   let allow: [Rule]
   let deny: [Rule]
+  let redaction: Redaction?
   /// Equal for clusters whose rules say the same in any order.
   let canonicalRules: String
 
-  init(name: String, position: SourcePosition, identities: [SPIFFEPattern], allow: [Rule], deny: [Rule]) {
+  init(
+    name: String, position: SourcePosition, identities: [SPIFFEPattern], allow: [Rule], deny: [Rule],
+    redaction: Redaction? = nil
+  ) {
+    self.redaction = redaction
     self.name = name
     self.position = position
     self.identities = Set(identities).sorted()
@@ -134,6 +140,7 @@ struct ClusterDraft: Sendable {
     func lines(_ word: String, _ rules: [Rule]) -> [String] {
       Set(rules.map(\.canonicalText)).sorted().map { "\(word) \($0)" }
     }
-    canonicalRules = (lines("allow", allow) + lines("deny", deny)).joined(separator: "\n")
+    let hidden = redaction.map { ["redact \($0.canonicalText)"] } ?? []
+    canonicalRules = (lines("allow", allow) + lines("deny", deny) + hidden).joined(separator: "\n")
   }
 }

@@ -74,6 +74,8 @@ public struct ClusterRules: Sendable {
   public let identities: [SPIFFEPattern]
   public let allow: [Rule]
   public let deny: [Rule]
+  /// Keys that it is not shown; nil: it is shown all.
+  public let redaction: Redaction?
 }
 
 /// Clusters whose rules say the same, and so see the same.
@@ -83,6 +85,7 @@ public struct PolicyClass: Sendable {
   public let clusters: [Int]
   public let allow: [Rule]
   public let deny: [Rule]
+  public let redaction: Redaction?
 
   /// Deny wins over allow; nothing allowed means nothing seen.
   public func isVisible(_ facts: ResourceFacts) -> Bool {

@@ -42,7 +42,6 @@ struct RuleTemplate {
   /// Reads one item of `allow` or `deny`; nil after a problem, so that a key that could not be read never
   /// turns into "any".
   static func read(_ reader: MappingReader, isAllow: Bool) -> RuleTemplate? {
-    PolicyReader.refuseUnbuilt(reader)
     let errorsBefore = reader.problems.problems.count { $0.severity == .error }
     checkLabels(of: reader)
     if isAllow, reader.entry("labels") != nil, reader.entry("namespaces") == nil {

@@ -1,6 +1,8 @@
 // What the tier above must grant so that this policy can grant all that it says: the other direction of "policy
 // narrows downwards". Source: docs/policy.md, "Policy union".
 
+public import Primitives
+
 extension PolicyRules {
   /// Rules that together allow whatever some cluster is allowed here, without those that another one covers, and
   /// the denials that every cluster shares. Sources are left out: the tier above has others.
@@ -26,12 +28,23 @@ extension PolicyRules {
 }
 
 extension Rule {
-  fileprivate var anywhere: Rule {
+  /// The same rule, wherever an object is from.
+  var anywhere: Rule {
     Rule(position: position, namespaces: namespaces, types: types, names: names, labels: labels, sources: nil)
   }
 
+  /// As its file writes it, in JSON; sources are left out, for they mean nothing to another tier.
+  public func write(to writer: inout JSONWriter) {
+    writer.object { object in
+      for (key, list) in [("namespaces", namespaces), ("types", types), ("names", names)] {
+        if let list { object.field(key, strings: list.patterns.map(\.text)) }
+      }
+      if let labels { object.field("labels", labels.description) }
+    }
+  }
+
   /// Whether everything that `other` matches is matched by this rule, as far as the words tell.
-  fileprivate func covers(_ other: Rule) -> Bool {
+  func covers(_ other: Rule) -> Bool {
     Rule.covers(namespaces, other.namespaces) && Rule.covers(types, other.types)
       && Rule.covers(names, other.names) && (labels == nil || labels == other.labels)
   }

@@ -16,8 +16,11 @@ struct VisibilitySearch {
     case undecided
   }
 
-  private let allow: [Rule]
   private let rules: [Rule]
+  /// False for sets of rules that lead nowhere, whichever of them are taken away.
+  private let leads: (Set<Int>) -> Bool
+  /// What is looked for: an object that matches exactly these rules.
+  private let isWanted: (Set<Int>) -> Bool
 
   /// Ways listed at any time. Reason: milliseconds for any policy a person writes, bounded for any other.
   private static let waysMax = 20_000
@@ -28,9 +31,21 @@ struct VisibilitySearch {
     var example: [String]
   }
 
+  /// Looks for objects that `allow` allows and `deny` does not deny.
   init(_ allow: [Rule], _ deny: [Rule]) {
-    self.allow = allow
-    rules = allow + deny
+    let count = allow.count
+    self.init(
+      allow + deny, leads: { $0.contains { $0 < count } }, isWanted: { !$0.contains { $0 >= count } })
+  }
+
+  /// Looks for objects whose set of matching rules, by their places, `isWanted`.
+  init(
+    _ rules: [Rule], leads: @escaping (Set<Int>) -> Bool,
+    isWanted: @escaping (Set<Int>) -> Bool
+  ) {
+    self.rules = rules
+    self.leads = leads
+    self.isWanted = isWanted
   }
 
   func search(_ query: VisibilityQuery) -> Answer {
@@ -44,21 +59,21 @@ struct VisibilitySearch {
       guard let thing, let combined = combine(ways, thing) else { return .undecided }
       ways = combined
     }
-    for way in ways where !way.rules.contains(where: { $0 >= allow.count }) {
+    for way in ways where isWanted(way.rules) {
       guard let rule = way.rules.min() else { continue }
       return .visible(example: describe(way.example), rule: rules[rule].position)
     }
     return .hidden
   }
 
-  /// Nil when there are too many. Ways without an allowing rule lead nowhere and are dropped.
+  /// Nil when there are too many. Ways that lead nowhere are dropped.
   private func combine(_ left: [Way], _ right: [Way]) -> [Way]? {
     var known: Set<Set<Int>> = []
     var combined: [Way] = []
     for first in left {
       for second in right {
         let both = first.rules.intersection(second.rules)
-        guard both.contains(where: { $0 < allow.count }), known.insert(both).inserted else { continue }
+        guard leads(both), known.insert(both).inserted else { continue }
         guard combined.count < VisibilitySearch.waysMax else { return nil }
         combined.append(Way(rules: both, example: first.example + second.example))
       }

@@ -82,7 +82,7 @@ public enum Admission {
 
   /// Hash over everything that makes the object what it is. Its name is not part of it (a collection's
   /// version covers names), nor its creation time, which tiers may know differently.
-  private static func contentVersion(
+  static func contentVersion(
     _ draft: ResourceDraft, _ canonicalize: BodyCanonicalizer?
   ) throws(AdmissionError) -> Version {
     var canonical: [UInt8]?
@@ -93,6 +93,11 @@ public enum Admission {
         throw .brokenBody(error.reason)
       }
     }
+    return contentVersion(draft, canonical: canonical)
+  }
+
+  /// `canonical`: the body's canonical form; nil: it has none.
+  static func contentVersion(_ draft: ResourceDraft, canonical: [UInt8]?) -> Version {
     var content = HashedContent()
     content.append(draft.bodyMessage)
     content.append(canonical ?? draft.body)

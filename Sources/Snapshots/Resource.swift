@@ -65,7 +65,7 @@ public final class Resource: Sendable {
   public var byteCount: Int { slab.count }
 
   /// Whether `other` is the same in everything that anyone can see, its source included.
-  func isInterchangeable(with other: Resource) -> Bool {
+  public func isInterchangeable(with other: Resource) -> Bool {
     self === other
       || (version == other.version && createTime == other.createTime && source == other.source
         && wireName == other.wireName && type == other.type)

@@ -86,15 +86,22 @@ public struct View: Sendable {
   public let snapshot: Snapshot
   /// Why names are gone that this class once saw, where that is known here alone: what an operator let pass.
   private let causes: RemovalCauses
+  /// What the class is granted, for a relay that asks (`GrantNotice`); nil: nobody is told.
+  private let grant: Collection?
+  /// What the class is served instead of an object of the snapshot, where that is another one.
+  private let form: (@Sendable (Resource) -> Resource)?
 
   public init(
     number: UInt64, collections: [TypeName: Collection], snapshot: Snapshot,
-    causes: RemovalCauses = RemovalCauses()
+    causes: RemovalCauses = RemovalCauses(), grant: Collection? = nil,
+    form: (@Sendable (Resource) -> Resource)? = nil
   ) {
+    self.form = form
     self.number = number
     self.collections = collections
     self.snapshot = snapshot
     self.causes = causes
+    self.grant = grant
   }
 
   /// Before anything is known: every type is pending.
@@ -103,10 +110,16 @@ public struct View: Sendable {
   public var position: Position { snapshot.position }
 
   public func state(of type: TypeName) -> TypeState {
-    switch snapshot.state(of: type) {
+    if let grant, type == GrantNotice.typeURL.type { return .ready(grant) }
+    return switch snapshot.state(of: type) {
     case .pending: .pending
     case .ready: .ready(collections[type] ?? .empty)
     }
+  }
+
+  /// All of a type that may be served; empty also where nothing can be said yet.
+  public func content(of type: TypeName) -> Collection {
+    if case .ready(let collection) = state(of: type) { collection } else { .empty }
   }
 
   /// The state behind a type URL; one that names nothing we know is an unknown type.
@@ -132,7 +145,12 @@ public struct View: Sendable {
   /// The same for a client that only claims to hold it: the true cause would tell whether a hidden object
   /// of that name exists, and its very version proves that the client was once allowed to know.
   public func removalCause(of name: String, type: TypeName, claimedVersion: String) -> RemovalCause {
-    if snapshot.collections[type]?[name]?.version.description == claimedVersion { return .policy }
+    if let resource = snapshot.collections[type]?[name],
+      resource.version.description == claimedVersion
+        || form?(resource).version.description == claimedVersion
+    {
+      return .policy
+    }
     // Our own causes tell nothing new: the class saw each of these names once.
     return causes[type, name] == .released ? .released : .source
   }

@@ -8,6 +8,7 @@ public import Admin
 import Audit
 public import Downstream
 import Gates
+import Manifests
 public import Metrics
 public import Policy
 public import Primitives
@@ -91,7 +92,10 @@ public final class ControlLoop: TimerHandler {
   let sources: SourceSet
   let gateDesk = GateDesk()
   let transfers: TransferDesk
+  let grantDesk: GrantDesk
   private let ownShard = MetricShard()
+  /// As admission has it, for what redactions leave.
+  let canonicalize: BodyCanonicalizer = CanonicalForm().bodyCanonicalizer
   private var tickets = TicketRotation()
   /// When each serve loop last answered a beat.
   private var answeredAt: [Instant]
@@ -161,10 +165,12 @@ public final class ControlLoop: TimerHandler {
       history: plan.state == nil
         ? KeptVersions(versions: plan.history.versions, age: plan.history.age) : nil,
       truth: SourceSet.truth(plan), me: me, persistence: persistence, audit: audit.publisher,
+      canonicalize: canonicalize,
       publish: { generation in
         crossings.generation.publish(generation)
         for wake in wakes { wake() }
       })
+    grantDesk = GrantDesk(worker: workers.store, wake: loop.waker, report: report)
     sources = SourceSet(
       loop: loop, limits: plan.limits, workers: workers, me: me, seed: seed, metrics: ownShard,
       report: report)
@@ -182,6 +188,8 @@ public final class ControlLoop: TimerHandler {
 
   public func start() {
     sources.deliver = { [weak self] updates in self?.received(updates) }
+    sources.granted = { [grantDesk] source, text in grantDesk.told(source, text) }
+    grantDesk.follow(rules, sources: plan.sources.map(\.name))
     audit.start(node: me.node, program: version, instance: me.instance)
     audit.record(AuditRecord(.policy, version: rules.hash, reason: "in force at the start"))
     // Nothing is complete yet, but identities are already placed: who is refused need not wait.
@@ -203,6 +211,7 @@ public final class ControlLoop: TimerHandler {
     for outcome in persistence?.outcomes.drain() ?? [] { persisted(outcome) }
     for outcome in outcomes.drain() { publishedOne(outcome) }
     pickUpTransfers()
+    grantDesk.pickUp()
     for question in asked.drain() { answer(question.request, question.reply) }
     for report in crossings.reports.drain() { heard(report) }
     tellReadiness()
@@ -384,6 +393,7 @@ public final class ControlLoop: TimerHandler {
     identity.beat()
     beatTransfers()
     saveAgain()
+    grantDesk.beat()
     tickets.beat(loop.now, crossings)
     if isTooStale != alarmed {
       alarmed = isTooStale

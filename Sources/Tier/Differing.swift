@@ -18,6 +18,7 @@ struct Differing: Sendable {
   let generation: Generation
   /// What the second side is judged by.
   let rules: PolicyRules
+  let canonicalize: BodyCanonicalizer
 
   /// `find` reads a kept version.
   func answer(_ find: (String) throws(GateRefusal) -> KeptContent) throws(GateRefusal) -> [UInt8] {
@@ -35,8 +36,11 @@ struct Differing: Sendable {
   private func cut(_ content: [TypeName: Collection], _ rules: PolicyRules) -> [TypeName: Collection] {
     guard case .cluster(let index, _) = rules.cluster(for: id) else { return [:] }
     let place = rules.clusters[index].classIndex
+    let redaction = rules.classes[place].redaction
     return content.mapValues { collection in
-      Collection(collection.resources.filter { rules.isVisible(ResourceFacts($0), class: place) })
+      let seen = collection.resources.filter { rules.isVisible(ResourceFacts($0), class: place) }
+      return Collection(
+        redaction.map { redaction in seen.map { redaction.form(of: $0, canonicalize) } } ?? seen)
     }
   }
 
@@ -92,7 +96,8 @@ extension ControlLoop {
       other = rules
     }
     let differing = Differing(
-      question: question, id: id, generation: generation, rules: other ?? generation.rules)
+      question: question, id: id, generation: generation, rules: other ?? generation.rules,
+      canonicalize: canonicalize)
     if !submit(differing, reply) { reply(GateRefusal.busy.reply) }
   }
 

@@ -94,6 +94,7 @@ final class PublishingDesk: Sendable {
   init(
     sources: [MergeSource], rules: PolicyRules, brake: Brake, history: KeptVersions?, truth: Truth,
     me: PathElement, persistence: Persistence?, audit: AuditLane? = nil,
+    canonicalize: BodyCanonicalizer? = nil,
     publish: @escaping @Sendable (Generation) -> Void
   ) {
     self.me = me
@@ -102,7 +103,8 @@ final class PublishingDesk: Sendable {
     self.publish = publish
     state = Mutex(
       State(
-        merge: Merge(sources: sources), publisher: Publisher(rules: rules, brake: brake), truth: truth,
+        merge: Merge(sources: sources),
+        publisher: Publisher(rules: rules, brake: brake, canonicalize: canonicalize), truth: truth,
         position: Snapshot.nothing.position, order: sources.map(\.name), history: history))
   }
 

@@ -57,6 +57,7 @@ extension ControlLoop {
     adopt(files.plan, files.configProblems, needsRestart: files.needsRestart)
     // Without a configuration nobody knows where the policy is.
     if files.plan != nil { adopt(files.rules, files.policyProblems) }
+    grantDesk.follow(rules, sources: plan.sources.map(\.name))
     persistence?.keep(files.texts, now: loop.wallClock)
   }
 

@@ -55,6 +55,8 @@ final class SourceSet: SubscriptionOwner {
   private(set) var entries: [Entry] = []
   /// Where updates go.
   var deliver: ([SourceUpdate]) -> Void = { _ in }
+  /// Who hears what a source says it grants us.
+  var granted: (_ source: String, _ text: String?) -> Void = { _, _ in }
 
   init(
     loop: EventLoop, limits: Limits, workers: Workers, me: PathElement, seed: UInt64,
@@ -294,6 +296,10 @@ final class SourceSet: SubscriptionOwner {
       case .behind(let error): become(&entry, .behind, error)
       }
     }
+  }
+
+  func subscription(_ subscription: Subscription, wasGranted text: String?) {
+    granted(subscription.settings.source, text)
   }
 
   /// Takes over what the publisher found.

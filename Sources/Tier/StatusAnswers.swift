@@ -86,7 +86,7 @@ extension ControlLoop {
   func status(of clients: [ClientFacts], _ sinks: [SinkFacts]) -> RelayStatus {
     RelayStatus(
       node: me.node, version: version, readiness: readiness, identity: identityStatus,
-      config: configStatus, policy: policyStatus, snapshot: snapshotStatus,
+      config: configStatus, policy: policyStatus.with(ungranted: grantDesk.status), snapshot: snapshotStatus,
       sources: sources.entries.map(\.status),
       clients: clients.map(ClientStatus.init).sorted { ($0.cluster, $0.address) < ($1.cluster, $1.address) },
       push: sinks.map(SinkStatus.init).sorted { $0.address < $1.address },
@@ -134,6 +134,7 @@ extension ControlLoop {
     facts.isClockSynchronised = identity.health.isSynchronised
     facts.configOK = configStatus.state == .current
     facts.policyOK = policyStatus.state == .current
+    facts.ungrantedRules = grantDesk.counts
     facts.heldViews = gateDesk.standings.count { $0.kind == .held }
     facts.pinnedClusters = gateDesk.standings.count { $0.kind == .pinned }
     facts.memoryBytes = ResidentMemory.bytes
@@ -161,27 +162,19 @@ extension ControlLoop {
     }
     return .json(writer.bytes)
   }
-
-  private func explain(as identity: String, type: String, name: String) -> AdminReply {
-    let id: SPIFFEID
-    do throws(SPIFFEError) { id = try SPIFFEID(parsing: identity) } catch {
-      return .error(status: 400, error.description)
-    }
-    guard let typeName = TypeName(parsing: type) else {
-      return .error(status: 400, "'\(type)' is not group/Kind")
-    }
-    let resource = desk.snapshot.collections[typeName]?[name]
-    return .json(
-      rules.explanation(
-        of: resource, type: typeName, name: name, as: id, absence: setAside("\(typeName) \(name)")))
-  }
 }
 
 extension ControlLoop {
   /// Where and why an object was set aside; nil when it was not.
-  fileprivate func setAside(_ label: String) -> String? {
+  func setAside(_ label: String) -> String? {
     sources.entries.lazy.flatMap { $0.rejected + $0.filtered }.first { $0.resource == label }
       .map { "It was set aside at \($0.place): \($0.reason)" }
+  }
+}
+
+extension PolicyStatus {
+  fileprivate func with(ungranted: [UngrantedStatus]) -> PolicyStatus {
+    PolicyStatus(state: state, loadedAt: loadedAt, hash: hash, error: error, ungranted: ungranted)
   }
 }
 

@@ -154,6 +154,11 @@ public enum Follower {
     self = .discovery(subscriber, dialect)
   }
 
+  /// What the upstream says it grants us. The classic protocol has no place for it.
+  var grant: String? {
+    if case .discovery(let subscriber, _) = self { subscriber.grant } else { nil }
+  }
+
   /// Everything that was ever answered has been answered on this stream, too.
   var isAnsweredAnew: Bool {
     switch self {

@@ -23,6 +23,8 @@ public protocol SubscriptionOwner: AnyObject {
   /// Whole changes, in order.
   func subscription(_ subscription: Subscription, received updates: [SourceUpdate])
   func subscription(_ subscription: Subscription, became state: Subscription.Health)
+  /// What the upstream says it grants us; nil when it does not say.
+  func subscription(_ subscription: Subscription, wasGranted text: String?)
 }
 
 public final class Subscription: TimerHandler {
@@ -95,6 +97,7 @@ public final class Subscription: TimerHandler {
   /// What makes the upstream suspect, by type, until it answers well for that type.
   private var suspicions: [String: String] = [:]
   private var introduction = MeshIntroduction()
+  private var grant: String?
 
   public init(
     _ settings: SubscriptionSettings, follower: Follower, loop: EventLoop, limits: Limits,
@@ -253,6 +256,10 @@ public final class Subscription: TimerHandler {
       if !updates.isEmpty { owner?.subscription(self, received: updates) }
       while let request = follower.nextRequest() { attempt.send(request) }
       awaitSilentTypes()
+      if follower.grant != grant {
+        grant = follower.grant
+        owner?.subscription(self, wasGranted: grant)
+      }
     } catch {
       fail("\(attempt.endpoint): \(error.reason)", as: error.isBehind ? .behind : .failed)
     }

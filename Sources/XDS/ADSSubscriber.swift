@@ -69,6 +69,7 @@ public struct ADSSubscriber {
   private var adoptsNextStream = false
   /// What is held of each topic, by its index.
   private var following: Following
+  private var grantTopic = GrantTopic()
   private var requests: [[UInt8]] = []
   private var events: [ADSSubscriberEvent] = []
 
@@ -92,6 +93,7 @@ public struct ADSSubscriber {
       if adoptsNextStream { topics[index].position = nil }
     }
     adoptsNextStream = false
+    grantTopic.begin()
     return topics.indices.map { firstRequest($0) }
   }
 
@@ -130,6 +132,10 @@ public struct ADSSubscriber {
       response = try ReceivedResponse(message, dialect: settings.dialect)
     } catch {
       throw .malformedResponse(error)
+    }
+    if grantTopic.isOne(response.typeURL) {
+      takeGrant(response, wallClock)
+      return []
     }
     guard let index = topics.firstIndex(where: { $0.search.isOne(response.typeURL) }) else {
       events.append(.unexpected(typeURL: String(response.typeURL.prefix(TypeURL.bytesMax))))
@@ -183,6 +189,9 @@ public struct ADSSubscriber {
     topics.indices.allSatisfy { !following.isAnswered($0) || following.isAnsweredOnStream($0) }
   }
 
+  /// What the upstream says it grants us; nil while it says nothing.
+  public var grant: String? { grantTopic.text }
+
   /// Says this of ourselves from the next stream on.
   public mutating func introduce(as node: Node) { settings.node = node }
 
@@ -201,16 +210,37 @@ public struct ADSSubscriber {
 
   /// Asks for a type under another version of its name; whatever comes is everything.
   private mutating func ask(_ url: TypeURL, of index: Int) {
+    if settings.dialect == .delta { topics[index].awaitsEverything = true }
+    requests.append(plainRequest(url))
+  }
+
+  /// Asks for everything of a type.
+  private func plainRequest(_ url: TypeURL) -> [UInt8] {
     switch settings.dialect {
     case .stateOfTheWorld:
       var request = DiscoveryRequest()
       request.typeURL = url.text
-      requests.append(request.encoded(node: nil))
+      return request.encoded(node: nil)
     case .delta:
-      topics[index].awaitsEverything = true
       var request = DeltaDiscoveryRequest()
       request.typeURL = url.text
-      requests.append(request.encoded(node: nil))
+      return request.encoded(node: nil)
+    }
+  }
+
+  private mutating func takeGrant(_ response: ReceivedResponse, _ wallClock: Timestamp) {
+    let context = ResponseReading.Context(
+      type: GrantNotice.typeURL.type, held: .empty, source: settings.source, place: settings.upstream,
+      wallClock: wallClock, limits: settings.limits, intake: Intake())
+    do {
+      let reading = try ResponseReading(
+        response.elements, removed: response.removed, form: settings.dialect == .delta ? .delta : .any,
+        context)
+      guard let reason = grantTopic.receive(reading) else { return acknowledge(response) }
+      answer(response, version: "", fault: RequestFault(code: RequestFault.invalidArgument, message: reason))
+    } catch {
+      answer(
+        response, version: "", fault: RequestFault(code: RequestFault.invalidArgument, message: error.reason))
     }
   }
 
@@ -254,6 +284,7 @@ public struct ADSSubscriber {
     wallClock: Timestamp
   ) throws(ADSError) -> [SourceUpdate] {
     let controlPlane = response.identifier.flatMap { ControlPlane(json: $0) }
+    if grantTopic.heard(fromRelay: controlPlane != nil) { requests.append(plainRequest(GrantNotice.typeURL)) }
     let isWhole = settings.dialect == .stateOfTheWorld || topics[index].awaitsEverything
     let change = following.change(reading, isWhole: isWhole, index)
 

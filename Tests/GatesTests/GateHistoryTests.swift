@@ -190,7 +190,10 @@ private struct Model {
     }
   }
 
-  func view(_ cluster: ClusterRules) -> Content { cut(gate(cluster.name)?.content ?? newest, cluster) }
+  func view(_ cluster: ClusterRules) -> Content {
+    cut(gate(cluster.name)?.content ?? newest, cluster)
+      .mapValues { objects in objects.mapValues { Samples.redacted($0, cluster.redaction) } }
+  }
 
   /// Nothing is remembered of objects that went while nothing is kept.
   mutating func settle() { if own.isEmpty && held.isEmpty && all == nil { last = [:] } }
@@ -399,20 +402,20 @@ private enum Samples {
     clusters:
       - {name: a, identities: ["spiffe://example.org/a"], allow: [{namespaces: [foo, bar]}]}
       - {name: b, identities: ["spiffe://example.org/b"], allow: [{namespaces: ["f*"], labels: "!draft"}]}
-      - {name: c, identities: ["spiffe://example.org/c"], allow: [{}], deny: [{names: ["r1*"]}]}
+      - {name: c, identities: ["spiffe://example.org/c"], allow: [{}], deny: [{names: ["r1*"]}], redact: {labels: [dr*]}}
       - {name: d, identities: ["spiffe://example.org/d"], allow: [{namespaces: [foo, bar]}]}
     """,
     """
     clusters:
       - {name: a, identities: ["spiffe://example.org/a"], allow: [{namespaces: [bar]}]}
-      - {name: c, identities: ["spiffe://example.org/c"], allow: [{namespaces: ["*"], labels: "!draft"}]}
-      - {name: d, identities: ["spiffe://example.org/d"], allow: [{namespaces: [foo], sources: [central]}]}
+      - {name: c, identities: ["spiffe://example.org/c"], allow: [{namespaces: ["*"], labels: "!draft"}], redact: {annotations: ["x/*"]}}
+      - {name: d, identities: ["spiffe://example.org/d"], allow: [{namespaces: [foo], sources: [central]}], redact: {annotations: ["x/*"]}}
     """,
     """
     clusters:
       - {name: a, identities: ["spiffe://example.org/a"], allow: [{namespaces: [foo, bar, baz]}]}
       - {name: b, identities: ["spiffe://example.org/b"], allow: [{namespaces: ["*"]}]}
-      - {name: c, identities: ["spiffe://example.org/c"], allow: [{}]}
+      - {name: c, identities: ["spiffe://example.org/c"], allow: [{}], redact: {labels: ["*"], annotations: ["x/*", "y"]}}
       - {name: d, identities: ["spiffe://example.org/d"], allow: [{namespaces: [foo, bar, baz]}]}
     """,
   ]
@@ -433,12 +436,33 @@ private enum Samples {
       namespace: ["foo", "bar", "baz"][Int.random(in: 0..<3, using: &generator)],
       name: "r\(Int.random(in: 0..<12, using: &generator))",
       labels: Int.random(in: 0..<5, using: &generator) == 0 ? [("draft", "1")] : [],
+      annotations: ["x/a", "x/b", "y", "z"].compactMap { key in
+        Int.random(in: 0..<3, using: &generator) == 0
+          ? (key, "\(Int.random(in: 0..<2, using: &generator))") : nil
+      },
       createTime: Timestamp(seconds: 1), bodyMessage: Kinds[type]?.bodyMessage ?? "",
       body: [UInt8.random(in: 0..<3, using: &generator)], source: source)
+    return admit(type, draft)
+  }
+
+  private static func admit(_ type: TypeName, _ draft: ResourceDraft) -> Resource {
     do {
       return try Admission.admit(type: type, draft: draft, limits: Limits())
     } catch {
       preconditionFailure("a sample is not admitted: \(error)")
     }
+  }
+
+  /// The object as if its source had never written what is hidden, admitted anew.
+  static func redacted(_ resource: Resource, _ redaction: Redaction?) -> Resource {
+    guard let redaction else { return resource }
+    return admit(
+      resource.type,
+      ResourceDraft(
+        namespace: resource.namespace, name: resource.name,
+        labels: resource.labels.filter { !redaction.hides(label: $0.key) },
+        annotations: resource.annotations.filter { !redaction.hides(annotation: $0.key) },
+        createTime: resource.createTime, bodyMessage: resource.bodyMessage, body: resource.body,
+        source: resource.source))
   }
 }

@@ -29,9 +29,14 @@ struct PublisherTests {
         identities: ["spiffe://example.org/cluster/c/*"]
         allow: [{}]
         deny: [{types: ["networking.istio.io/Gateway"]}]
+        redact: {labels: ["t*"], annotations: ["example.org/*"]}
       - name: d
         identities: ["spiffe://example.org/cluster/d/*"]
         allow: [{namespaces: [foo, bar]}]
+      - name: f
+        identities: ["spiffe://example.org/cluster/f/*"]
+        allow: [{namespaces: [baz]}]
+        redact: {labels: ["t*"], annotations: ["example.org/*"]}
     blocked: ["spiffe://example.org/cluster/b/stolen"]
     """,
     """
@@ -42,6 +47,7 @@ struct PublisherTests {
       - name: e
         identities: ["spiffe://example.org/cluster/e/*"]
         allow: [{namespaces: [foo]}, {types: ["networking.istio.io/*"], names: ["r2"]}]
+        redact: {annotations: ["example.org/*"]}
     """,
     nil,
   ]
@@ -60,6 +66,7 @@ struct PublisherTests {
         namespace: ["foo", "bar", "baz"][Int.random(in: 0..<3, using: &generator)],
         name: "r\(Int.random(in: 0..<15, using: &generator))",
         labels: Bool.random(using: &generator) ? [("tier", "edge")] : [],
+        annotations: Bool.random(using: &generator) ? [("example.org/cost", "1"), ("kept", "1")] : [],
         createTime: Timestamp(seconds: 1), bodyMessage: Kinds[type]?.bodyMessage ?? "",
         body: [UInt8.random(in: 0..<3, using: &generator)], source: source),
       limits: Limits())
@@ -112,11 +119,74 @@ struct PublisherTests {
     _ generation: Generation, _ index: Int, _ type: TypeName, _ view: View, _ seed: UInt64
   ) {
     let whole = generation.snapshot.collections[type] ?? .empty
+    let redaction = generation.rules.classes[index].redaction
     let expected = Collection(
-      whole.resources.filter { generation.rules.isVisible(ResourceFacts($0), class: index) })
+      whole.resources.filter { generation.rules.isVisible(ResourceFacts($0), class: index) }
+        .map { redaction?.form(of: $0, nil) ?? $0 })
     let actual = view.collections[type] ?? .empty
     #expect(actual.names == expected.names, "seed \(seed) class \(index)")
     #expect(actual.version == expected.version, "seed \(seed) class \(index)")
+    let hidden = actual.resources.flatMap { redaction?.hidden(of: $0) ?? [] }
+    #expect(hidden.isEmpty, "seed \(seed) class \(index)")
+  }
+
+  @Test func classesThatHideTheSameShareTheForm() throws {
+    let text = ["a", "b"].map { name in
+      "{name: \(name), identities: [\"spiffe://td/\(name)\"], allow: [{namespaces: [foo, \(name)]}], redact: {labels: [tier]}}"
+    }
+    let parsed = PolicyRules.parse("clusters: [\(text.joined(separator: ", "))]", file: "p").rules
+    var publisher = Publisher(rules: try #require(parsed), brake: .off)
+    var merge = Merge(sources: [MergeSource(name: "s", listsEverything: true)])
+    let position = Position(origin: "o", sequence: 1, published: Timestamp(seconds: 1), path: [])
+    func views(_ labels: [(key: String, value: String)], _ cost: String) throws -> [Resource] {
+      let resource = try Admission.admit(
+        type: gateway,
+        draft: ResourceDraft(
+          namespace: "foo", name: "g", labels: labels, annotations: [("cost", cost)],
+          createTime: Timestamp(seconds: 1), bodyMessage: Kinds[gateway]?.bodyMessage ?? "", body: [],
+          source: "s"), limits: Limits())
+      let change = merge.apply(
+        SourceUpdate(source: "s", kind: .change(gateway, upserts: [resource], removals: [])))
+      let made = publisher.apply(change, snapshot: merge.snapshot(at: position), now: Timestamp(seconds: 1))
+      #expect(made.generation.snapshot.collections[gateway]?["foo/g"] === resource)
+      return made.generation.views.compactMap { $0.collections[gateway]?["foo/g"] }
+    }
+    let first = try views([("tier", "edge")], "1")
+    #expect(first.count == 2 && first[0] === first[1] && first[0].labels.isEmpty, "made once for both")
+    let hidden = try views([("tier", "core")], "1")
+    #expect(hidden[0] === first[0], "only what is hidden changed")
+    let plain = try views([], "1")
+    #expect(plain[0].version == first[0].version, "nothing to hide: the same content, the same version")
+    #expect(try views([("tier", "edge")], "2")[1].version != first[1].version)
+  }
+
+  @Test func whoHeldAFormLosesItByPolicy() throws {
+    func rules(_ namespace: String) throws -> PolicyRules {
+      let text =
+        "clusters: [{name: a, identities: [\"spiffe://td/a\"], allow: [{namespaces: [\(namespace)]}], redact: {labels: [tier]}}]"
+      return try #require(PolicyRules.parse(text, file: "p").rules)
+    }
+    var publisher = Publisher(rules: try rules("foo"), brake: .off)
+    var merge = Merge(sources: [MergeSource(name: "s", listsEverything: true)])
+    let resource = try Admission.admit(
+      type: gateway,
+      draft: ResourceDraft(
+        namespace: "foo", name: "g", labels: [("tier", "edge")], createTime: Timestamp(seconds: 1),
+        bodyMessage: Kinds[gateway]?.bodyMessage ?? "", body: [], source: "s"), limits: Limits())
+    let change = merge.apply(
+      SourceUpdate(source: "s", kind: .change(gateway, upserts: [resource], removals: [])))
+    let position = Position(origin: "o", sequence: 1, published: Timestamp(seconds: 1), path: [])
+    let before = publisher.apply(
+      change, snapshot: merge.snapshot(at: position), now: Timestamp(seconds: 1)
+    ).generation.views[0]
+    let form = try #require(before.collections[gateway]?["foo/g"])
+    let after = publisher.replace(rules: try rules("bar")).generation.views[0]
+    func cause(_ version: String) -> RemovalCause {
+      after.removalCause(of: "foo/g", type: gateway, claimedVersion: version)
+    }
+    #expect(form.version != resource.version)
+    #expect(cause(form.version.description) == .policy, "what it held proves that it once might")
+    #expect(cause("guessed") == .source)
   }
 
   /// Applies the reported names to the last generation's views of clusters that existed already.

@@ -48,6 +48,12 @@ struct EvaluationTests {
           #expect(reference.cluster(of: id)?.name == name)
           let visible = rules.isVisible(object.facts, class: rules.clusters[index].classIndex)
           #expect(visible == expected, "seed \(seed): \(id) \(object)\n\(reference.yaml)")
+          if let served = reference.served(object, to: id) {
+            let form = object.redacted(rules.clusters[index].redaction)
+            #expect(
+              form.labels == served.labels && form.annotations == served.annotations,
+              "seed \(seed): \(id) \(object)\n\(reference.yaml)")
+          }
         }
       }
     }

@@ -79,7 +79,10 @@ struct PolicyFileTests {
       "namespaces: a",
       "p:5:22: clusters.allow.namespaces must be a list, not a single value, put it in [brackets]"
     ),
-    ("redact: [a]", "p:5:10: clusters.allow.redact is not built into this version yet, remove it"),
+    (
+      "redact: [a]",
+      "p:5:10: unknown key \"redact\" in clusters.allow, the keys here are labels names namespaces sources types"
+    ),
     ("names: [[a]]", "p:5:18: an item of clusters.allow.names must be a single value, not a list"),
     ("names: [\"\"]", "p:5:18: an item of clusters.allow.names is empty"),
     (
@@ -101,7 +104,15 @@ struct PolicyFileTests {
     ("clusters: []", "p:1:11: clusters is an empty list, fill it or remove the key"),
     ("cluster: []", "p:1:1: unknown key \"cluster\", did you mean \"clusters\"?"),
     ("roles: {}", "p:1:8: roles must be a list, not a mapping"),
-    ("shadow: true", "p:1:1: shadow is not built into this version yet, remove it"),
+    ("shadow: true", "p:1:1: unknown key \"shadow\", the keys here are blocked clusters roles tests"),
+    (
+      "clusters: [{name: a, identities: [\"spiffe://td/a\"], redact: {}}]",
+      "p:1:61: this redact takes nothing away, add labels or annotations"
+    ),
+    (
+      "clusters: [{name: a, identities: [\"spiffe://td/a\"], redact: {labels: [\"a/b/c\"]}}]",
+      "p:1:71: \"a/b/c\" in clusters.redact.labels matches nothing, keys are like example.org/name, of a-z, A-Z, 0-9, -, _ and . with at most one slash, only * is special in it, and it stands for anything but a slash"
+    ),
     ("clusters: [{identities: [\"spiffe://td/a\"]}]", "p:1:12: the key \"name\" is missing in clusters"),
     (
       "clusters: [{name: a}]",

@@ -25,7 +25,7 @@ struct RandomPolicy {
     let clusters = (0..<Int.random(in: 1...4, using: &generator)).map { index in
       PlainCluster(
         name: "c\(index)", identities: patterns[index], allow: rules(isAllow: true),
-        deny: rules(isAllow: false))
+        deny: rules(isAllow: false), redact: chance(2) ? redaction() : [:])
     }
     let blocked = ["spiffe://td/a/b", "spiffe://td/b/*", "spiffe://te/*", "spiffe://td/zz"].filter { _ in
       chance(4)
@@ -39,7 +39,20 @@ struct RandomPolicy {
     return PlainObject(
       type: pick(RandomPolicy.types), namespace: pick(RandomPolicy.namespaces),
       name: pick(RandomPolicy.names),
-      labels: labels, source: pick(RandomPolicy.sources + ["other"]))
+      labels: labels, source: pick(RandomPolicy.sources + ["other"]),
+      annotations: Dictionary(
+        uniqueKeysWithValues: RandomPolicy.annotations.filter { _ in chance(2) }.map { ($0, "1") }))
+  }
+
+  static let annotations = ["cost", "x/cost", "x/owner", "y/owner"]
+
+  private mutating func redaction() -> PlainRule {
+    var redact: PlainRule = [:]
+    if chance(2) { redact["labels"] = some(RandomPolicy.keys + ["*", "x/*", "*/*", "d*"]) }
+    if redact.isEmpty || chance(2) {
+      redact["annotations"] = some(RandomPolicy.annotations + ["*", "x/*", "*/o*"])
+    }
+    return redact
   }
 
   private mutating func rules(isAllow: Bool) -> [PlainRule] {
@@ -91,12 +104,22 @@ extension Reference {
     let clusters = clusters.map {
       "  - name: \($0.name)\n    identities: \(list($0.identities))\n" + rules("allow", $0.allow)
         + rules("deny", $0.deny)
+        + ($0.redact.isEmpty
+          ? "" : "    redact: {" + $0.redact.map { "\($0): \(list($1))" }.joined(separator: ", ") + "}\n")
     }
     return "clusters:\n" + clusters.joined() + (blocked.isEmpty ? "" : "blocked: \(list(blocked))\n")
   }
 }
 
 extension PlainObject {
+  /// The labels and annotations that a class would be served.
+  func redacted(_ redaction: Redaction?) -> PlainObject {
+    var object = self
+    object.labels = labels.filter { redaction?.hides(label: $0.key) != true }
+    object.annotations = annotations.filter { redaction?.hides(annotation: $0.key) != true }
+    return object
+  }
+
   var facts: ResourceFacts {
     let parts = type.split(separator: "/").map(String.init)
     return ResourceFacts(

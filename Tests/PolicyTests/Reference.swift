@@ -12,6 +12,8 @@ struct PlainCluster {
   var identities: [String]
   var allow: [PlainRule]
   var deny: [PlainRule]
+  /// Key patterns, by `labels` and `annotations`.
+  var redact: PlainRule = [:]
 }
 
 struct PlainObject {
@@ -20,6 +22,7 @@ struct PlainObject {
   var name: String
   var labels: [String: String]
   var source: String
+  var annotations: [String: String] = [:]
 }
 
 struct Reference {
@@ -36,6 +39,18 @@ struct Reference {
     guard let cluster = cluster(of: id) else { return false }
     if cluster.deny.contains(where: { Reference.rule($0, object) }) { return false }
     return cluster.allow.contains { Reference.rule($0, object) }
+  }
+
+  /// The object as `id` is served it; nil when it may not see it.
+  func served(_ object: PlainObject, to id: String) -> PlainObject? {
+    guard isVisible(object, to: id), let redact = cluster(of: id)?.redact else { return nil }
+    func shown(_ pairs: [String: String], _ part: String) -> [String: String] {
+      pairs.filter { key, _ in !(redact[part] ?? []).contains { Reference.glob($0, key) } }
+    }
+    var object = object
+    object.labels = shown(object.labels, "labels")
+    object.annotations = shown(object.annotations, "annotations")
+    return object
   }
 
   static func identity(_ pattern: String, _ id: String) -> Bool {

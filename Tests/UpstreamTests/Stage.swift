@@ -118,7 +118,7 @@ final class UpstreamHost: ListenerOwner, CallHandler {
   }
 
   /// Serves this from now on.
-  func serve(_ content: [TypeName: [Resource]]) {
+  func serve(_ content: [TypeName: [Resource]], granting grant: String? = nil) {
     sequence += 1
     let collections = content.mapValues { Collection($0) }
     let position = Position(
@@ -126,7 +126,8 @@ final class UpstreamHost: ListenerOwner, CallHandler {
       path: [PathElement(instance: "above", node: "above")])
     view = View(
       number: sequence, collections: collections,
-      snapshot: Snapshot(collections: collections, pending: [], isComplete: true, position: position))
+      snapshot: Snapshot(collections: collections, pending: [], isComplete: true, position: position),
+      grant: grant.map { GrantNotice.collection($0) })
     for index in streams.indices {
       streams[index].server.update(view)
       pump(index)
@@ -212,6 +213,8 @@ final class Stage: SubscriptionOwner {
   private(set) var subscription: Subscription?
   private(set) var held: [TypeName: Set<String>] = [:]
   private(set) var isComplete = false
+  /// What the upstream says it grants, in order.
+  private(set) var grants: [String?] = []
   /// Every state in order, with its time.
   private(set) var states: [(at: Instant, health: Subscription.Health)] = []
   private var generation: UInt64 = 0
@@ -337,6 +340,8 @@ final class Stage: SubscriptionOwner {
   func subscription(_ subscription: Subscription, became state: Subscription.Health) {
     states.append((loop.now, state))
   }
+
+  func subscription(_ subscription: Subscription, wasGranted text: String?) { grants.append(text) }
 }
 
 extension [UInt8] {
