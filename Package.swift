@@ -137,8 +137,9 @@ let package = Package(
     room(
       "Console",
       [
-        "Admin", "Audit", "CLinux", "Configuration", "Documents", "GRPC", "Identity", "Origins", "Policy",
-        "Primitives", "Ring", "SPIFFE", "Snapshots", "Store", "TLS", "Transport", "Trust", "XDS",
+        "Admin", "Audit", "CLinux", "Configuration", "Documents", "GRPC", "Gates", "Identity", "Manifests",
+        "Origins", "Policy", "Primitives", "Ring", "SPIFFE", "Snapshots", "Store", "TLS", "Transport",
+        "Trust", "XDS",
       ]),
 
     // 7 process

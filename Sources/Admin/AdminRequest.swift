@@ -17,7 +17,7 @@ public enum AdminRequest: Sendable, Equatable {
   /// Whether `identity` may see one resource, and which rule says so. `name` is NAMESPACE/NAME.
   case explain(identity: String, type: String, name: String)
   case history
-  /// What would change for `identity`.
+  /// What would change for somebody.
   case diff(DiffQuestion)
   /// Something that changes the relay: POST on the Unix socket only.
   case command(AdminCommand)
@@ -31,24 +31,6 @@ public enum AdminRequest: Sendable, Equatable {
     case .healthz, .readyz, .metrics: true
     case .status, .dump, .explain, .history, .diff, .command, .transfer: false
     }
-  }
-}
-
-/// From what an identity is served now, or a kept version, to the newest snapshot, or a kept version.
-public struct DiffQuestion: Sendable, Equatable {
-  public var identity: String
-  /// Nil: what it is served now.
-  public var from: String?
-  /// Nil: the newest.
-  public var to: String?
-  /// A policy file's text to judge the second by; nil: the policy in force.
-  public var policy: [UInt8]?
-
-  public init(identity: String, from: String? = nil, to: String? = nil, policy: [UInt8]? = nil) {
-    self.identity = identity
-    self.from = from
-    self.to = to
-    self.policy = policy
   }
 }
 
@@ -128,10 +110,7 @@ extension AdminRequest {
         identity: try parsed.required("as"), type: try parsed.required("type"),
         name: try parsed.required("name"))
     case "/diff":
-      self = .diff(
-        DiffQuestion(
-          identity: try parsed.required("as"), from: parsed["from"], to: parsed["to"],
-          policy: method == "POST" ? body : nil))
+      self = .diff(try DiffQuestion(parsed, method: method, body: body))
     case _ where SnapshotTransfer.paths.contains(path):
       self = .transfer(try SnapshotTransfer(parsed, body: body))
     default: self = .command(try AdminCommand(parsed))
@@ -141,7 +120,7 @@ extension AdminRequest {
   public var method: String {
     switch self {
     case .command, .transfer: "POST"
-    case .diff(let question): question.policy == nil ? "GET" : "POST"
+    case .diff(let question): question.method
     default: "GET"
     }
   }
@@ -149,7 +128,7 @@ extension AdminRequest {
   /// What follows the head of the request.
   public var body: [UInt8] {
     switch self {
-    case .diff(let question): question.policy ?? []
+    case .diff(let question): question.body
     case .transfer(.writeImport(_, _, let bytes)): bytes
     default: []
     }
@@ -167,10 +146,7 @@ extension AdminRequest {
       RequestTarget(path: "/dump", query: [("as", identity), ("type", type)]).text
     case .explain(let identity, let type, let name):
       RequestTarget(path: "/explain", query: [("as", identity), ("type", type), ("name", name)]).text
-    case .diff(let question):
-      RequestTarget(
-        path: "/diff", query: [("as", question.identity), ("from", question.from), ("to", question.to)]
-      ).text
+    case .diff(let question): question.target.text
     case .command(let command): command.requestTarget.text
     case .transfer(let transfer): transfer.requestTarget.text
     }

@@ -21,6 +21,8 @@ public struct RelayStatus: Sendable, Equatable, Decodable {
   public var identity: IdentityStatus?
   public var config: ConfigStatus
   public var policy: PolicyStatus
+  /// Nil when none is configured.
+  public var shadow: ShadowStatus?
   /// Nil until a first snapshot is complete or was restored.
   public var snapshot: SnapshotStatus?
   /// In order of preference, as configured.
@@ -39,7 +41,7 @@ public struct RelayStatus: Sendable, Equatable, Decodable {
 
   public init(
     node: String, version: String, readiness: Readiness, identity: IdentityStatus? = nil,
-    config: ConfigStatus, policy: PolicyStatus, snapshot: SnapshotStatus? = nil,
+    config: ConfigStatus, policy: PolicyStatus, shadow: ShadowStatus? = nil, snapshot: SnapshotStatus? = nil,
     sources: [SourceStatus] = [], clients: [ClientStatus] = [], push: [SinkStatus] = [],
     gates: [GateStatus] = [], audit: AuditStatus, store: StoreStatus = StoreStatus(state: .off), io: String,
     ioReason: String? = nil
@@ -51,6 +53,7 @@ public struct RelayStatus: Sendable, Equatable, Decodable {
     self.identity = identity
     self.config = config
     self.policy = policy
+    self.shadow = shadow
     self.snapshot = snapshot
     self.sources = sources
     self.clients = clients
@@ -145,6 +148,54 @@ public struct PolicyStatus: Sendable, Equatable, Decodable {
     self.error = error
     self.ungranted = Array(ungranted.prefix(PolicyStatus.ungrantedListed))
     ungrantedTotal = ungranted.count
+  }
+}
+
+/// A second policy, evaluated and never enforced.
+public struct ShadowStatus: Sendable, Equatable, Decodable {
+  /// What a cluster would be served otherwise, in objects of the newest snapshot.
+  public struct Cluster: Sendable, Equatable, Decodable {
+    public var cluster: String
+    public var added: Int
+    /// Served under both, with other labels or annotations hidden.
+    public var changed: Int
+    public var removed: Int
+
+    public init(cluster: String, added: Int, changed: Int, removed: Int) {
+      self.cluster = cluster
+      self.added = added
+      self.changed = changed
+      self.removed = removed
+    }
+  }
+
+  /// `none`: it was never good.
+  public var state: FileState
+  public var loadedAt: Timestamp?
+  public var hash: String?
+  public var error: String?
+  /// Clusters that would be served something else, the first `clustersListed` by name.
+  public var clusters: [Cluster]
+  public var clustersTotal: Int
+  /// Identities that would be another cluster or none, `PATTERN: BEFORE → AFTER`; the first `identitiesListed`.
+  public var identities: [String]
+  public var identitiesTotal: Int
+
+  public static let clustersListed = 1_000
+  public static let identitiesListed = 100
+
+  public init(
+    state: FileState, loadedAt: Timestamp? = nil, hash: String? = nil, error: String? = nil,
+    clusters: [Cluster] = [], identities: [String] = []
+  ) {
+    self.state = state
+    self.loadedAt = loadedAt
+    self.hash = hash
+    self.error = error
+    self.clusters = Array(clusters.prefix(ShadowStatus.clustersListed))
+    clustersTotal = clusters.count
+    self.identities = Array(identities.prefix(ShadowStatus.identitiesListed))
+    identitiesTotal = identities.count
   }
 }
 

@@ -23,6 +23,8 @@ extension RelayStatus {
       config.write(to: &writer)
       writer.key("policy")
       policy.write(to: &writer)
+      writer.key("shadow")
+      if let shadow { shadow.write(to: &writer) } else { writer.null() }
       writer.key("snapshot")
       if let snapshot { snapshot.write(to: &writer) } else { writer.null() }
       writer.field("sources", array: { writer in for source in sources { source.write(to: &writer) } })
@@ -99,6 +101,32 @@ extension PolicyStatus {
       writer.field("error", error)
       writer.field("ungranted", array: { writer in for rule in ungranted { rule.write(to: &writer) } })
       writer.field("ungrantedTotal", ungrantedTotal)
+    }
+  }
+}
+
+extension ShadowStatus {
+  fileprivate func write(to writer: inout JSONWriter) {
+    writer.object { writer in
+      writer.field("state", state.rawValue)
+      writer.field("loadedAt", loadedAt)
+      writer.field("hash", hash)
+      writer.field("error", error)
+      writer.field(
+        "clusters",
+        array: { writer in
+          for entry in clusters {
+            writer.object { writer in
+              writer.field("cluster", entry.cluster)
+              writer.field("added", entry.added)
+              writer.field("changed", entry.changed)
+              writer.field("removed", entry.removed)
+            }
+          }
+        })
+      writer.field("clustersTotal", clustersTotal)
+      writer.field("identities", strings: identities)
+      writer.field("identitiesTotal", identitiesTotal)
     }
   }
 }

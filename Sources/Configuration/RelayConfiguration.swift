@@ -25,6 +25,8 @@ public struct RelayConfiguration: Sendable {
   public let tlsMinimum: TLSMinimum
   /// A file or a folder.
   public let policyPath: String
+  /// A policy that is evaluated and never enforced: a file or a folder; nil: none.
+  public let shadowPath: String?
   /// Nil: nothing outlives the process.
   public let state: String?
   public let staleAfter: StaleSettings?
@@ -65,6 +67,7 @@ public struct RelayConfiguration: Sendable {
     let sources = SourceSettings.readAll(reader)
     let listen = ListenSettings.readAll(reader)
     let policyPath = reader.path("policy", required: true)
+    let shadowPath = reader.path("shadow")
     let node = reader.name("node", ofAtMost: 253)
     let origin = reader.name("origin", ofAtMost: 253)
     let push = PushSettings.readAll(reader)
@@ -81,7 +84,8 @@ public struct RelayConfiguration: Sendable {
     guard let identity, let sources, let listen, let policyPath else { return nil }
     return RelayConfiguration(
       file: reader.position.file, node: node, identity: identity, sources: sources, origin: origin,
-      listen: listen, push: push, tlsMinimum: tls ?? .tls13, policyPath: policyPath, state: state,
+      listen: listen, push: push, tlsMinimum: tls ?? .tls13, policyPath: policyPath, shadowPath: shadowPath,
+      state: state,
       staleAfter: staleAfter,
       admin: admin, audit: audit, publish: publish ?? PublishSettings(),
       brake: brake ?? BrakeSettings(), history: history ?? HistorySettings(),

@@ -49,6 +49,7 @@ private struct CheckFindings {
     // The companion has no policy and no manifests of its own.
     guard case .relay(let configuration) = file else { return }
     if let rules = checkPolicy(configuration.policyPath) { note(configuration.problems(with: rules)) }
+    if let shadow = configuration.shadowPath { _ = checkPolicy(shadow) }
     for source in configuration.sources {
       if case .directory(let path) = source.kind { checkManifests(source.name, path, configuration.limits) }
     }

@@ -13,6 +13,7 @@ public func statusTable(_ status: RelayStatus, now: Timestamp) -> String {
   lines.append("")
   lines += overview(status, now).lines()
   lines += ungranted(status.policy)
+  lines += shadow(status.shadow)
   lines += section("SOURCES", sources(status.sources, now))
   lines += rejections(status.sources)
   lines += section("GATES", gates(status.gates, now))
@@ -51,6 +52,9 @@ private func overview(_ status: RelayStatus, _ now: Timestamp) -> TextTable {
     "config", fileState(status.config.state), fileDetail(status.config.loadedAt, status.config.error, now))
   table.add(
     "policy", fileState(status.policy.state), fileDetail(status.policy.loadedAt, status.policy.error, now))
+  if let shadow = status.shadow {
+    table.add("shadow", fileState(shadow.state), fileDetail(shadow.loadedAt, shadow.error, now))
+  }
   table.add(
     "audit", status.audit.state.rawValue,
     status.audit.error ?? status.audit.head.map { "head \($0.prefix(12))" } ?? "")
@@ -85,6 +89,20 @@ private func sources(_ sources: [SourceStatus], _ now: Timestamp) -> TextTable {
       String(source.rejectedTotal), source.lastError ?? "-")
   }
   return table
+}
+
+/// What a shadow policy would change, the first few.
+private func shadow(_ shadow: ShadowStatus?) -> [String] {
+  guard let shadow, shadow.clustersTotal > 0 || shadow.identitiesTotal > 0 else { return [] }
+  var table = TextTable(header: ["CLUSTER", "WOULD CHANGE"])
+  for entry in shadow.clusters.prefix(10) {
+    table.add(entry.cluster, "+\(entry.added) ~\(entry.changed) -\(entry.removed)")
+  }
+  var lines = section("SHADOW POLICY", table)
+  if shadow.clustersTotal > 10 { lines.append("  and \(shadow.clustersTotal - 10) more clusters") }
+  lines += shadow.identities.prefix(10).map { "  \($0)" }
+  if shadow.identitiesTotal > 10 { lines.append("  and \(shadow.identitiesTotal - 10) more identities") }
+  return lines
 }
 
 /// Rules that can never give all they say, the first few.

@@ -14,7 +14,10 @@ struct ClassIndex: Sendable {
   /// Pairs remembered. Reason: 100 bytes each and more; when full it starts anew.
   private static let countMax = 65_536
 
-  init(_ rules: PolicyRules) { classes = rules.classes }
+  /// `only`: the classes that are asked for; nil: all.
+  init(_ rules: PolicyRules, only: Set<Int>? = nil) {
+    classes = only.map { only in rules.classes.filter { only.contains($0.index) } } ?? rules.classes
+  }
 
   /// The classes that may see such resources, by index, ascending. Any other class never saw one of
   /// them, for type and namespace are part of what names a resource.

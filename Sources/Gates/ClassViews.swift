@@ -12,6 +12,8 @@ struct ClassViews: Sendable {
   private(set) var visible: [[TypeName: Collection]]
   var index: ClassIndex
   private(set) var forms: RedactedForms
+  /// Classes asked about an object by changes, so far: what they have cost.
+  private(set) var evaluations: UInt64 = 0
 
   /// Nothing is seen yet.
   init(_ rules: PolicyRules, _ forms: RedactedForms) {
@@ -40,7 +42,9 @@ struct ClassViews: Sendable {
     var edits: [Int: Edits] = [:]
     for resource in change.upserts {
       let facts = ResourceFacts(resource)
-      for candidate in index.candidates(type: change.type, namespace: resource.namespace) {
+      let candidates = index.candidates(type: change.type, namespace: resource.namespace)
+      evaluations += UInt64(candidates.count)
+      for candidate in candidates {
         if rules.isVisible(facts, class: candidate) {
           let form = forms.form(of: resource, rules.classes[candidate].redaction)
           edits[candidate, default: Edits()].upserts.append(form)
@@ -66,13 +70,13 @@ struct ClassViews: Sendable {
     }
   }
 
-  /// Cuts the whole snapshot by other rules.
-  mutating func replace(_ rules: PolicyRules, _ snapshot: Snapshot) {
+  /// Cuts a whole snapshot by other rules.
+  mutating func replace(_ rules: PolicyRules, _ content: [TypeName: Collection]) {
     let before = visible
     index = ClassIndex(rules)
     forms.keepOnly(Set(rules.classes.compactMap(\.redaction)))
     visible = Array(repeating: [:], count: rules.classes.count)
-    for (type, collection) in snapshot.collections {
+    for (type, collection) in content {
       var shared: [Version: Collection] = [collection.version: collection]
       for view in before {
         if let old = view[type] { shared[old.version] = old }

@@ -106,7 +106,7 @@ public struct Publisher: Sendable {
     let (old, lost) = (rules, ledger.losses(views.index, of: rules))
     rules = next
     grants = rules.classes.map { GrantNotice.collection(Grant.text(of: $0)) }
-    views.replace(rules, newest)
+    views.replace(rules, newest.collections)
     ledger.recount(rules, &views.index)
     causes = rules.classes.map { policy in
       // What its first cluster was told; nothing, if that is new.
@@ -370,7 +370,7 @@ extension GateBook {
 
 extension PolicyRules {
   /// Clusters are sorted by name.
-  func cluster(named name: String) -> ClusterRules? {
+  public func cluster(named name: String) -> ClusterRules? {
     var (low, high) = (0, clusters.count)
     while low < high {
       let middle = (low + high) / 2

@@ -105,6 +105,16 @@ public struct Exposition {
     writer.family(
       "ungranted_rules", .gauge, "Rules that allow what the tier above does not grant: all of it, or a part.")
     for (extent, count) in facts.ungrantedRules { writer.sample(Double(count), label: "extent", extent) }
+    writer.family("shadow_ok", .gauge, "1 while the shadow policy is what its files say; absent without one.")
+    if let shadow = facts.shadow { writer.sample(shadow.isOK ? 1 : 0) }
+    writer.family("shadow_clusters", .gauge, "Clusters that the shadow policy would serve something else.")
+    if let shadow = facts.shadow { writer.sample(Double(shadow.clusters)) }
+    writer.family(
+      "shadow_differences", .gauge,
+      "Objects over all clusters that the shadow policy would add, change, remove.")
+    for (change, count) in facts.shadow?.differences ?? [] {
+      writer.sample(Double(count), label: "change", change)
+    }
     writer.family("audit_ok", .gauge, "1 while audit records can be written, or none are asked for.")
     writer.sample(facts.auditOK ? 1 : 0)
     writer.family("audit_records_total", .counter, "Records written to the audit log.")

@@ -36,6 +36,21 @@ public struct RelayFacts: Sendable {
     }
   }
 
+  /// What a shadow policy would change.
+  public struct Shadow: Sendable {
+    /// It is what its files say.
+    public var isOK: Bool
+    public var clusters: Int
+    /// Objects over all clusters, by what would become of them; empty before they were counted.
+    public var differences: [(change: String, count: Int)]
+
+    public init(isOK: Bool, clusters: Int, differences: [(change: String, count: Int)]) {
+      self.isOK = isOK
+      self.clusters = clusters
+      self.differences = differences
+    }
+  }
+
   public var version: String
   /// Resources of the newest snapshot by type (group/Kind). Unknown kinds are added up as `other`.
   public var resources: [(type: String, count: Int)] = []
@@ -54,6 +69,8 @@ public struct RelayFacts: Sendable {
   public var policyOK = true
   /// Rules that allow what the tier above does not grant, by how much of it; empty while no grant is known.
   public var ungrantedRules: [(extent: String, count: Int)] = []
+  /// Nil: no shadow policy is configured.
+  public var shadow: Shadow?
   public var auditOK = true
   /// Nil: nothing is kept over a restart.
   public var stateOK: Bool?

@@ -98,7 +98,8 @@ public struct PolicyRules: Sendable {
     let classes = members.enumerated().map { index, clusters in
       let first = drafts[clusters[0]]
       return PolicyClass(
-        index: index, clusters: clusters, allow: first.allow, deny: first.deny, redaction: first.redaction)
+        index: index, clusters: clusters, allow: first.allow, deny: first.deny, redaction: first.redaction,
+        canonicalRules: first.canonicalRules)
     }
     return (classes, classOf)
   }

@@ -86,6 +86,11 @@ public struct PolicyClass: Sendable {
   public let allow: [Rule]
   public let deny: [Rule]
   public let redaction: Redaction?
+  /// Equal for classes that say the same in any order.
+  let canonicalRules: String
+
+  /// Whether both let their clusters see the same, and hide the same of it.
+  public func says(theSameAs other: PolicyClass) -> Bool { canonicalRules == other.canonicalRules }
 
   /// Deny wins over allow; nothing allowed means nothing seen.
   public func isVisible(_ facts: ResourceFacts) -> Bool {

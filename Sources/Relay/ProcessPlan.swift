@@ -46,7 +46,8 @@ extension ProcessPlan {
     self.init(
       tier: tier, rules: policy.value, listen: configuration.listen,
       loops: configuration.serveLoops, admin: configuration.admin.map(AdminAddress.init),
-      files: FilesInForce(configuration: found, policy: policy),
+      files: FilesInForce(
+        configuration: found, policy: policy, shadow: ShadowFile(at: configuration.shadowPath)),
       reread: { ReloadedFiles(serving: path, running: configuration) })
   }
 
@@ -83,6 +84,7 @@ extension ReloadedFiles {
       plan: plan,
       needsRestart: configuration.keysThatNeedRestart(since: running), rules: rules,
       policyProblems: rules == nil ? (read.problems + policy.problems).map(\.description) : [],
+      shadow: ShadowFile(at: configuration.shadowPath),
       texts: [.configuration: [loaded.text], .policy: rules == nil ? [] : read.texts].mapValues(\.kept))
   }
 
@@ -116,11 +118,25 @@ extension ReloadedFiles {
 }
 
 extension FilesInForce {
-  fileprivate init<Value>(configuration: Found<Value>, policy: Found<PolicyRules>?) {
+  fileprivate init<Value>(
+    configuration: Found<Value>, policy: Found<PolicyRules>?, shadow: ShadowFile = .none
+  ) {
     self.init(
       texts: [.configuration: configuration.texts, .policy: policy?.texts ?? []].mapValues(\.kept),
       configProblems: configuration.problems.map(\.description),
-      policyProblems: (policy?.problems ?? []).map(\.description))
+      policyProblems: (policy?.problems ?? []).map(\.description), shadow: shadow)
+  }
+}
+
+extension ShadowFile {
+  /// Reads it. A bad one is no reason not to start: nothing of it is enforced.
+  fileprivate init(at path: String?) {
+    guard let path else {
+      self = .none
+      return
+    }
+    let loaded = PolicyRules.load(path: path)
+    self = loaded.rules.map { .rules($0) } ?? .refused(loaded.problems.map(\.description))
   }
 }
 

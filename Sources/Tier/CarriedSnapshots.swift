@@ -216,7 +216,7 @@ extension CarryOrder {
 
   fileprivate func outcome(_ part: CarriedPart, _ held: [TypeName: Collection]) -> ImportOutcome {
     let after = Dictionary(part.contents.map { ($0.type, $0.collection) }) { first, _ in first }
-    let names = ChangedNames(from: held.filter { after[$0.key] != nil }, to: after)
+    let names = ViewDifference(from: held.filter { after[$0.key] != nil }, to: after)
     let header = carried.header
     return ImportOutcome(
       source: source, version: header.version.description, origin: header.position.origin,

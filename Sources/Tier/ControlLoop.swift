@@ -93,6 +93,7 @@ public final class ControlLoop: TimerHandler {
   let gateDesk = GateDesk()
   let transfers: TransferDesk
   let grantDesk: GrantDesk
+  var shadowDesk = ShadowDesk()
   private let ownShard = MetricShard()
   /// As admission has it, for what redactions leave.
   let canonicalize: BodyCanonicalizer = CanonicalForm().bodyCanonicalizer
@@ -194,6 +195,7 @@ public final class ControlLoop: TimerHandler {
     audit.record(AuditRecord(.policy, version: rules.hash, reason: "in force at the start"))
     // Nothing is complete yet, but identities are already placed: who is refused need not wait.
     enqueue(.rules(rules))
+    adopt(files.shadow)
     assignSinks()
     identity.start()
     if persistence?.restore(now: loop.wallClock) != true { sources.begin(plan, restored: nil) }
@@ -285,6 +287,7 @@ public final class ControlLoop: TimerHandler {
     sources.note(outcome)
     noted(outcome.gates)
     noted(outcome.carried)
+    shadowDesk.note(outcome.shadow)
     for conflict in outcome.conflicts {
       report(
         TierEvent(

@@ -1,4 +1,4 @@
-// `diff`: what would change for one identity between what it is served, kept versions, the newest snapshot, and
+// `diff`: what would change for one cluster or all between what is served, kept versions, the newest snapshot, and
 // another policy. Works on a worker: it passes over whole snapshots.
 
 import Admin
@@ -13,8 +13,15 @@ import Snapshots
 import Store
 
 struct Differing: Sendable {
+  /// For whom; an identity is one that can be read.
+  enum Subject: Sendable {
+    case identity(SPIFFEID)
+    case cluster(String)
+    case all
+  }
+
   let question: DiffQuestion
-  let id: SPIFFEID
+  let subject: Subject
   let generation: Generation
   /// What the second side is judged by.
   let rules: PolicyRules
@@ -22,83 +29,107 @@ struct Differing: Sendable {
 
   /// `find` reads a kept version.
   func answer(_ find: (String) throws(GateRefusal) -> KeptContent) throws(GateRefusal) -> [UInt8] {
-    let before: [TypeName: Collection]
-    if let version = question.from {
-      before = cut(try find(version).collections, generation.rules)
-    } else {
-      before = generation.view(for: id)?.collections ?? [:]
-    }
-    let content = try question.to.map { version throws(GateRefusal) in try find(version).collections }
-    let after = cut(content ?? generation.snapshot.collections, rules)
-    return Differing.encode(from: before, to: after)
+    let old = try question.from.map { version throws(GateRefusal) in try find(version).collections }
+    let kept = try question.to.map { version throws(GateRefusal) in try find(version).collections }
+    let new = kept ?? generation.snapshot.collections
+    guard case .all = subject else { return one(from: old, to: new).json }
+    let before =
+      old.map { generation.rules.views(of: $0, canonicalize) } ?? generation.views.map(\.collections)
+    let names = generation.rules.clusters.map(\.name) + rules.clusters.map(\.name)
+    return ViewDifferences(
+      clusters: names, before: before, after: rules.views(of: new, canonicalize),
+      placeBefore: { name in
+        generation.rules.cluster(named: name).map {
+          old == nil ? generation.place(ofCluster: $0.index) : $0.classIndex
+        }
+      },
+      placeAfter: { rules.cluster(named: $0)?.classIndex }
+    ).json
   }
 
-  private func cut(_ content: [TypeName: Collection], _ rules: PolicyRules) -> [TypeName: Collection] {
-    guard case .cluster(let index, _) = rules.cluster(for: id) else { return [:] }
-    let place = rules.clusters[index].classIndex
-    let redaction = rules.classes[place].redaction
-    return content.mapValues { collection in
-      let seen = collection.resources.filter { rules.isVisible(ResourceFacts($0), class: place) }
-      return Collection(
-        redaction.map { redaction in seen.map { redaction.form(of: $0, canonicalize) } } ?? seen)
+  private func one(
+    from old: [TypeName: Collection]?, to new: [TypeName: Collection]
+  ) -> ViewDifference {
+    func cut(_ content: [TypeName: Collection], _ rules: PolicyRules) -> [TypeName: Collection] {
+      cluster(in: rules).map { rules.view(of: content, class: $0.classIndex, canonicalize) } ?? [:]
     }
+    let served = cluster(in: generation.rules).map {
+      generation.views[generation.place(ofCluster: $0.index)].collections
+    }
+    return ViewDifference(from: old.map { cut($0, generation.rules) } ?? served ?? [:], to: cut(new, rules))
   }
 
-  private static func encode(from old: [TypeName: Collection], to new: [TypeName: Collection]) -> [UInt8] {
-    let names = ChangedNames(from: old, to: new)
-    var writer = JSONWriter()
-    writer.object { writer in
-      for (key, names) in [("added", names.added), ("changed", names.changed), ("removed", names.removed)] {
-        writer.field(key, strings: names)
-      }
-    }
-    return writer.bytes
-  }
-}
-
-/// What differs between two contents: `TYPE NAMESPACE/NAME`.
-struct ChangedNames: Sendable, Equatable {
-  private(set) var added: [String] = []
-  private(set) var changed: [String] = []
-  private(set) var removed: [String] = []
-
-  init(from old: [TypeName: Collection], to new: [TypeName: Collection]) {
-    for type in Set(old.keys).union(new.keys).sorted() {
-      let before = old[type] ?? .empty
-      let difference = Collection.difference(from: before, to: new[type] ?? .empty)
-      for resource in difference.changed {
-        let name = "\(type) \(resource.wireName)"
-        if before.contains(resource.wireName) { changed.append(name) } else { added.append(name) }
-      }
-      removed += difference.removed.map { "\(type) \($0)" }
+  private func cluster(in rules: PolicyRules) -> ClusterRules? {
+    switch subject {
+    case .identity(let id):
+      guard case .cluster(let index, _) = rules.cluster(for: id) else { return nil }
+      return rules.clusters[index]
+    case .cluster(let name): return rules.cluster(named: name)
+    case .all: return nil
     }
   }
 }
 
 extension ControlLoop {
   func tellDifference(_ question: DiffQuestion, _ reply: @escaping @Sendable (AdminReply) -> Void) {
-    let id: SPIFFEID
-    do throws(SPIFFEError) { id = try SPIFFEID(parsing: question.identity) } catch {
-      return reply(.error(status: 400, error.description))
-    }
     for version in [question.from, question.to].compactMap({ $0 }) {
       if let error = VersionError(checking: version) { return reply(GateRefusal.version(error).reply) }
     }
     guard let generation = crossings.generation.value else {
       return reply(.error(status: 503, "Nothing has been published yet"))
     }
-    var other: PolicyRules?
-    if let text = question.policy {
-      let (rules, problems) = PolicyRules.parse(text, file: "policy")
-      guard let rules else {
-        return reply(.error(status: 400, problems.prefix(20).map(\.description).joined(separator: "\n")))
-      }
-      other = rules
+    let judged: Result<PolicyRules, AdminReplyError> = judge(question.judge, generation)
+    switch (judged, subject(of: question, in: generation, judged)) {
+    case (.failure(let error), _), (_, .failure(let error)): reply(error.reply)
+    case (.success(let rules), .success(let subject)):
+      let differing = Differing(
+        question: question, subject: subject, generation: generation, rules: rules,
+        canonicalize: canonicalize)
+      if !submit(differing, reply) { reply(GateRefusal.busy.reply) }
     }
-    let differing = Differing(
-      question: question, id: id, generation: generation, rules: other ?? generation.rules,
-      canonicalize: canonicalize)
-    if !submit(differing, reply) { reply(GateRefusal.busy.reply) }
+  }
+
+  /// Why a question has no answer.
+  private struct AdminReplyError: Error {
+    let reply: AdminReply
+
+    init(_ status: Int, _ text: String) { reply = .error(status: status, text) }
+  }
+
+  private func judge(
+    _ judge: DiffQuestion.Judge, _ generation: Generation
+  ) -> Result<PolicyRules, AdminReplyError> {
+    switch judge {
+    case .enforced: return .success(generation.rules)
+    case .shadow:
+      guard let shadowRules else { return .failure(AdminReplyError(404, "There is no shadow policy in use")) }
+      return .success(shadowRules)
+    case .files(let files):
+      let (rules, problems) = PolicyRules.parse(
+        files.map { FileText(path: ForeignText.line($0.path), bytes: $0.content) })
+      let text = problems.prefix(20).map(\.description).joined(separator: "\n")
+      return rules.map { .success($0) } ?? .failure(AdminReplyError(400, text))
+    }
+  }
+
+  private func subject(
+    of question: DiffQuestion, in generation: Generation, _ judged: Result<PolicyRules, AdminReplyError>
+  ) -> Result<Differing.Subject, AdminReplyError> {
+    switch question.subject {
+    case .all: return .success(.all)
+    case .identity(let text):
+      do throws(SPIFFEError) {
+        return .success(.identity(try SPIFFEID(parsing: text)))
+      } catch {
+        return .failure(AdminReplyError(400, error.description))
+      }
+    case .cluster(let name):
+      let other = try? judged.get()
+      guard generation.rules.cluster(named: name) != nil || other?.cluster(named: name) != nil else {
+        return .failure(AdminReplyError(404, "No policy has the cluster '\(ForeignText.line(name))'"))
+      }
+      return .success(.cluster(name))
+    }
   }
 
   private func submit(

@@ -26,6 +26,8 @@ struct PublishReport: Sendable {
   var gates = GateReport()
   /// What became of an import.
   var carried: CarryReport?
+  /// Set when a shadow policy was counted anew.
+  var shadow: ShadowFacts?
 }
 
 /// A published generation in a few words.
@@ -52,6 +54,8 @@ enum PublishJob: Sendable {
   case carried(CarryOrder)
   /// Have the newest snapshot saved again: the disk may take it now.
   case save
+  /// What is evaluated beside the rules; nil: nothing any more.
+  case shadow(PolicyRules?)
 }
 
 /// The publisher's state and jobs.
@@ -79,6 +83,8 @@ final class PublishingDesk: Sendable {
     var order: [String]
     /// Nil: versions are kept on disk.
     var history: KeptVersions?
+    /// The shadow policy's counts; nil: there is none.
+    var shadow: ShadowBook?
     /// What was revoked lately, for content that was read before.
     var revoked = RecentRevocations()
   }
@@ -118,6 +124,21 @@ final class PublishingDesk: Sendable {
     case .gates(let order): decide(order, now: now)
     case .carried(let order): carry(order, now: now)
     case .save: saveAgain(now: now)
+    case .shadow(let rules): replace(shadow: rules)
+    }
+  }
+
+  /// Counts another shadow policy; nil: none any more.
+  private func replace(shadow rules: PolicyRules?) -> PublishReport {
+    state.withLock { state in
+      var report = PublishReport()
+      report.fill(from: state.merge, state.order)
+      let generation = state.publisher.current
+      state.shadow = rules.map {
+        ShadowBook(enforced: generation.rules, shadow: $0, generation.snapshot)
+      }
+      report.shadow = state.shadow.map(ShadowFacts.init)
+      return report
     }
   }
 
@@ -143,6 +164,8 @@ final class PublishingDesk: Sendable {
       var report = PublishReport()
       let publication = state.publisher.replace(rules: rules)
       publish(publication, Merge.Change(), state, &report, because: "policy", now)
+      state.shadow = state.shadow?.beside(rules, publication.generation.snapshot)
+      report.shadow = state.shadow.map(ShadowFacts.init)
       saveGates(publication, state, now)
       return report
     }
@@ -254,9 +277,11 @@ final class PublishingDesk: Sendable {
       let snapshot = state.snapshot(me)
       state.publisher.restore(gates: restored.gates.resumed(by: me))
       state.publisher.restore(memory: restored.memory)
+      let before = state.publisher.current.snapshot
       publish(
         state.publisher.apply(step, snapshot: snapshot, now: now), step, state, &report, because: "restored",
         now)
+      count(&state, step, from: before, to: snapshot, &report)
       return report
     }
   }
@@ -279,13 +304,24 @@ final class PublishingDesk: Sendable {
     state.position = position
     state.publishedStandings = state.standings
     let snapshot = state.snapshot(me)
+    let before = state.publisher.current.snapshot
     let publication = state.publisher.apply(step, snapshot: snapshot, now: now)
     publish(publication, step, state, &report, because: reason, now)
+    count(&state, step, from: before, to: snapshot, &report)
     state.history?.erase(step.revoked)
     state.history?.note(snapshot, step, now: now)
     state.revoked.append(step.revoked)
     let gates = publication.events.isEmpty ? nil : state.publisher.gates
     return save(state, snapshot, .init(gates: gates, revoked: step.revoked, ticket: ticket), now)
+  }
+
+  /// After the publication: nobody who is served waits for a shadow.
+  private func count(
+    _ state: inout State, _ step: Merge.Change, from old: Snapshot, to new: Snapshot,
+    _ report: inout PublishReport
+  ) {
+    state.shadow?.apply(step, from: old, to: new)
+    report.shadow = state.shadow.map(ShadowFacts.init)
   }
 
   private func publish(
@@ -376,6 +412,10 @@ extension PublishingDesk.State {
     for source in order.reversed() { found.merge(standings[source] ?? [:]) { _, preferred in preferred } }
     return found.mapValues { $0.passed(by: me) }
   }
+}
+
+extension ShadowFacts {
+  fileprivate init(_ book: ShadowBook) { self.init(hash: book.rules.hash, differences: book.differences) }
 }
 
 extension SourceMark {

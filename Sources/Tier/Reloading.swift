@@ -19,13 +19,15 @@ public struct ReloadedFiles: Sendable {
   public var configProblems: [String]
   public var rules: PolicyRules?
   public var policyProblems: [String]
+  public var shadow: ShadowFile
   /// Of those that are good: for a start that finds bad ones.
   public var texts: [KeptRole: [KeptFile]]
 
   public init(
     plan: TierPlan?, configProblems: [String] = [], needsRestart: [String] = [], rules: PolicyRules? = nil,
-    policyProblems: [String] = [], texts: [KeptRole: [KeptFile]] = [:]
+    policyProblems: [String] = [], shadow: ShadowFile = .none, texts: [KeptRole: [KeptFile]] = [:]
   ) {
+    self.shadow = shadow
     self.plan = plan
     self.needsRestart = needsRestart
     self.configProblems = configProblems
@@ -41,10 +43,13 @@ public struct FilesInForce: Sendable {
   /// The configuration file is bad now, and what runs is what was good last.
   public var configProblems: [String]
   public var policyProblems: [String]
+  public var shadow: ShadowFile
 
   public init(
-    texts: [KeptRole: [KeptFile]] = [:], configProblems: [String] = [], policyProblems: [String] = []
+    texts: [KeptRole: [KeptFile]] = [:], configProblems: [String] = [], policyProblems: [String] = [],
+    shadow: ShadowFile = .none
   ) {
+    self.shadow = shadow
     self.texts = texts
     self.configProblems = configProblems
     self.policyProblems = policyProblems
@@ -58,6 +63,7 @@ extension ControlLoop {
     // Without a configuration nobody knows where the policy is.
     if files.plan != nil { adopt(files.rules, files.policyProblems) }
     grantDesk.follow(rules, sources: plan.sources.map(\.name))
+    if files.plan != nil { adopt(files.shadow) }
     persistence?.keep(files.texts, now: loop.wallClock)
   }
 
@@ -104,6 +110,15 @@ extension ControlLoop {
         .recording(AuditRecord(.policy, version: next.hash, reason: "loaded")))
     enqueue(.rules(next))
   }
+
+  /// Takes over a shadow policy.
+  func adopt(_ shadow: ShadowFile) {
+    let (job, event) = shadowDesk.take(shadow, now: loop.wallClock)
+    if let event { report(event) }
+    if let job { enqueue(job) }
+  }
+
+  var shadowRules: PolicyRules? { shadowDesk.rules }
 
   /// Trouble with a file of the operator's: nothing when there are no problems.
   func tell(_ file: AuditRecord.Event, _ trouble: String, _ problems: [String]) {

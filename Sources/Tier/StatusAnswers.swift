@@ -31,20 +31,29 @@ extension ControlLoop {
         reply(.json(status(of: clients, sinks).json))
       }
     case .dump(let identity, let type):
-      audit.record(AuditRecord(.admin, type: type, reason: "dump as " + identity))
+      looked("dump as " + identity, type: type)
       reply(dump(as: identity, type: type))
     case .explain(let identity, let type, let name):
-      audit.record(AuditRecord(.admin, type: type, reason: "explain \(name) as \(identity)"))
+      looked("explain \(name) as \(identity)", type: type)
       reply(explain(as: identity, type: type, name: name))
     case .history:
-      audit.record(AuditRecord(.admin, reason: "history"))
+      looked("history")
       tellHistory(reply)
     case .diff(let question):
-      audit.record(AuditRecord(.admin, reason: "diff as " + question.identity))
+      looked("diff " + question.words)
       tellDifference(question, reply)
     case .command(let command): carryOut(command, reply)
     case .transfer(let transfer): carryOut(transfer, reply)
     }
+  }
+
+  /// An operator looked at content: on record, and in the journal.
+  private func looked(_ what: String, type: String? = nil) {
+    report(
+      TierEvent(
+        .info, "an operator looked at content",
+        [.init("what", what)] + (type.map { [.init("type", $0)] } ?? [])
+      ).recording(AuditRecord(.admin, type: type, reason: what)))
   }
 
   /// Sources have been lost for longer than `staleAfter` allows.
@@ -86,7 +95,8 @@ extension ControlLoop {
   func status(of clients: [ClientFacts], _ sinks: [SinkFacts]) -> RelayStatus {
     RelayStatus(
       node: me.node, version: version, readiness: readiness, identity: identityStatus,
-      config: configStatus, policy: policyStatus.with(ungranted: grantDesk.status), snapshot: snapshotStatus,
+      config: configStatus, policy: policyStatus.with(ungranted: grantDesk.status),
+      shadow: shadowDesk.status(beside: rules), snapshot: snapshotStatus,
       sources: sources.entries.map(\.status),
       clients: clients.map(ClientStatus.init).sorted { ($0.cluster, $0.address) < ($1.cluster, $1.address) },
       push: sinks.map(SinkStatus.init).sorted { $0.address < $1.address },
@@ -135,6 +145,9 @@ extension ControlLoop {
     facts.configOK = configStatus.state == .current
     facts.policyOK = policyStatus.state == .current
     facts.ungrantedRules = grantDesk.counts
+    facts.shadow = shadowDesk.counts.map {
+      RelayFacts.Shadow(isOK: $0.isOK, clusters: $0.clusters, differences: $0.changes)
+    }
     facts.heldViews = gateDesk.standings.count { $0.kind == .held }
     facts.pinnedClusters = gateDesk.standings.count { $0.kind == .pinned }
     facts.memoryBytes = ResidentMemory.bytes
@@ -175,6 +188,19 @@ extension ControlLoop {
 extension PolicyStatus {
   fileprivate func with(ungranted: [UngrantedStatus]) -> PolicyStatus {
     PolicyStatus(state: state, loadedAt: loadedAt, hash: hash, error: error, ungranted: ungranted)
+  }
+}
+
+extension DiffQuestion {
+  /// In words, for the record.
+  fileprivate var words: String {
+    let whom =
+      switch subject {
+      case .identity(let id): "as \(id)"
+      case .cluster(let name): "of the cluster \(name)"
+      case .all: "of all clusters"
+      }
+    return whom + (judge == .shadow ? ", shadow" : "")
   }
 }
 

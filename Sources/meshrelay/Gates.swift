@@ -116,22 +116,54 @@ struct Adopt: ParsableCommand {
 
 struct Diff: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Shows what would change for an identity, as JSON.",
+    abstract: "Shows what would change for one cluster or all, as JSON.",
     discussion: """
-      From what it is served now (or --from) to the newest snapshot (or --to), under the policy in force (or \
-      --policy). Without options: what gates hold back. Exit code 0: nothing; 1: something.
+      From what is served now (or --from) to the newest snapshot (or --to), under the policy in force (or --policy, or \
+      --shadow). Without options: what gates hold back. With --config from files alone: from the configured policy and \
+      directories to --policy and --manifests. Exit code 0: nothing; 1: something, or problems.
       """)
 
   @OptionGroup var relay: AdminOption
   @Option(name: .customLong("as"), help: ArgumentHelp("The SPIFFE ID to look as.", valueName: "spiffe-id"))
-  var identity: String
-  @Option(name: .long, help: ArgumentHelp("A policy file to judge by instead.", valueName: "file"))
+  var identity: String?
+  @Option(name: .long, help: ArgumentHelp("A cluster of the policy.", valueName: "name")) var cluster: String?
+  @Flag(name: .long, help: "Every cluster.") var all = false
+  @Option(name: .long, help: ArgumentHelp("A policy file or folder to judge by instead.", valueName: "path"))
   var policy: String?
+  @Flag(name: .long, help: "Judge by the shadow policy.") var shadow = false
+  @Option(
+    name: .long,
+    help: ArgumentHelp("Compare files alone, those of this configuration.", valueName: "file"))
+  var config: String?
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
+      "With --config: an edited folder of manifests, or SOURCE=FOLDER. May be repeated.", valueName: "folder")
+  )
+  var manifests: [String] = []
   @Option(name: .long, help: ArgumentHelp("A kept version.", valueName: "version")) var from: String?
   @Option(name: .long, help: ArgumentHelp("A kept version.", valueName: "version")) var to: String?
 
+  func validate() throws {
+    guard [identity != nil, cluster != nil, all].count(where: { $0 }) == 1 else {
+      throw ValidationError("Say for whom: one of --as, --cluster and --all.")
+    }
+    if shadow, policy != nil { throw ValidationError("--shadow and --policy are two policies.") }
+    if config != nil, shadow || from != nil || to != nil {
+      throw ValidationError("--shadow, --from and --to ask a running relay; --config compares files.")
+    }
+    if config == nil, !manifests.isEmpty { throw ValidationError("--manifests needs --config.") }
+  }
+
   func run() throws {
-    let question = DiffQuestion(identity: identity, from: from, to: to)
+    let subject: DiffQuestion.Subject =
+      identity.map { .identity($0) } ?? cluster.map { .cluster($0) } ?? .all
+    if let config {
+      let command = FileDiffCommand(
+        configPath: config, subject: subject, policyPath: policy, manifests: manifests)
+      return try finish(command.run())
+    }
+    let question = DiffQuestion(subject, from: from, to: to, judge: shadow ? .shadow : .enforced)
     try finish(DiffCommand(relay.admin, question, policyPath: policy).run())
   }
 }

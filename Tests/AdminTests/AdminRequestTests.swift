@@ -10,9 +10,16 @@ struct AdminRequestTests {
     .dump(identity: "spiffe://td/a", type: nil),
     .dump(identity: "spiffe://td/a b&c=d%", type: "networking.istio.io/VirtualService"),
     .explain(identity: "spiffe://td/a", type: "g/K", name: "ns/n"),
-    .diff(DiffQuestion(identity: "spiffe://td/a")),
-    .diff(DiffQuestion(identity: "spiffe://td/a", from: "01234567", to: "89abcdef")),
-    .diff(DiffQuestion(identity: "spiffe://td/a", to: "89abcdef", policy: Array("clusters: []".utf8))),
+    .diff(DiffQuestion(.identity("spiffe://td/a"))),
+    .diff(DiffQuestion(.identity("spiffe://td/a"), from: "01234567", to: "89abcdef")),
+    .diff(DiffQuestion(.all, judge: .shadow)), .diff(DiffQuestion(.cluster("a b"), judge: .files([]))),
+    .diff(
+      DiffQuestion(
+        .identity("spiffe://td/a"), to: "89abcdef",
+        judge: .files([
+          .init(path: "a.yaml", content: Array("clusters: []\n#meshrelay-files\n3".utf8)),
+          .init(path: "b.yaml", content: []),
+        ]))),
     .command(.rollback(version: "01234567", cluster: nil)),
     .command(.rollback(version: "01234567", cluster: "a")),
     .command(.pin(cluster: "a", version: "01234567")),
@@ -64,6 +71,13 @@ struct AdminRequestTests {
   ])
   func refuses(method: String, target: String, error: AdminRequestError) {
     #expect(throws: error) { try AdminRequest(method: method, target: target) }
+  }
+
+  @Test(arguments: ["clusters: []", "", "#meshrelay-files\na\n9\nshort", "#meshrelay-files\na\n-1\n"])
+  func aBodyWithoutItsFrameIsOneFile(_ text: String) throws {
+    let request = try AdminRequest(method: "POST", target: "/diff?as=a", body: Array(text.utf8))
+    let file = DiffQuestion.File(path: "policy", content: Array(text.utf8))
+    #expect(request == .diff(DiffQuestion(.identity("a"), judge: .files([file]))))
   }
 
   @Test func unknownParametersAreIgnoredAndTheFirstOfTwoCounts() throws {

@@ -16,7 +16,13 @@ struct StatusEncodingTests {
       spiffeID: "spiffe://example.org/mcp/edge", expiresAt: time, survivesUntil: time,
       trustDomains: ["example.org", "partner.org"], warnings: ["the agent is away"]),
     config: ConfigStatus(state: .refused, loadedAt: time, error: "meshrelay.yaml:3:1: unknown key"),
-    policy: PolicyStatus(state: .current, loadedAt: time, hash: "abc"),
+    policy: PolicyStatus(
+      state: .current, loadedAt: time, hash: "abc",
+      ungranted: [UngrantedStatus(place: "p.yaml:3:5", extent: "part", clusters: ["a"], example: "x/Y ns/n")]),
+    shadow: ShadowStatus(
+      state: .refused, loadedAt: time, hash: "abd", error: "no",
+      clusters: [.init(cluster: "a", added: 1, changed: 2, removed: 3)],
+      identities: ["spiffe://td/a: a → nobody"]),
     snapshot: SnapshotStatus(
       version: "00ff", origin: "mesh-prod", sequence: .max, resources: 3, publishedAt: time,
       path: [SnapshotStatus.Hop(instance: "u-1", node: "central")]),
@@ -62,7 +68,12 @@ struct StatusEncodingTests {
         + #""identity":{"spiffeID":"spiffe://example.org/mcp/edge","expiresAt":\#(time),"survivesUntil":\#(time),"#
         + #""trustDomains":["example.org","partner.org"],"warnings":["the agent is away"]},"#
         + #""config":{"state":"refused","loadedAt":\#(time),"error":"meshrelay.yaml:3:1: unknown key"},"#
-        + #""policy":{"state":"current","loadedAt":\#(time),"hash":"abc","error":null},"#
+        + #""policy":{"state":"current","loadedAt":\#(time),"hash":"abc","error":null,"#
+        + #""ungranted":[{"place":"p.yaml:3:5","extent":"part","clusters":["a"],"clustersTotal":1,"#
+        + #""example":"x/Y ns/n"}],"ungrantedTotal":1},"#
+        + #""shadow":{"state":"refused","loadedAt":\#(time),"hash":"abd","error":"no","#
+        + #""clusters":[{"cluster":"a","added":1,"changed":2,"removed":3}],"clustersTotal":1,"#
+        + #""identities":["spiffe://td/a: a → nobody"],"identitiesTotal":1},"#
         + #""snapshot":{"version":"00ff","origin":"mesh-prod","sequence":18446744073709551615,"resources":3,"#
         + #""publishedAt":\#(time),"path":[{"instance":"u-1","node":"central"}]},"#
         + #""sources":[{"name":"central","kind":"upstream","state":"stale","since":\#(time),"resources":3,"#

@@ -240,7 +240,7 @@ struct ConfigurationProblemTests {
     ("nod: x", "c:5:1: unknown key \"nod\", did you mean \"node\"?"),
     (
       "password: secret",
-      "c:5:1: unknown key \"password\", the keys here are admin audit brake history identity limits listen loops node origin policy publish push sources staleAfter state tls"
+      "c:5:1: unknown key \"password\", the keys here are admin audit brake history identity limits listen loops node origin policy publish push shadow sources staleAfter state tls"
     ),
     (
       "policy: again",

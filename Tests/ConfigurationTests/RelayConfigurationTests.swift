@@ -40,6 +40,7 @@ struct RelayConfigurationTests {
         "example.org=/etc/meshrelay/bundle.pem"
       ])
     #expect(configuration.policyPath == "/etc/meshrelay/policy.yaml")
+    #expect(configuration.shadowPath == nil)
     #expect(configuration.state == nil)
     #expect(configuration.tlsMinimum == .tls13)
     #expect(configuration.admin == [.unix(path: "/run/meshrelay/admin.sock")])
@@ -81,6 +82,7 @@ struct RelayConfigurationTests {
         - socket: relay
       tls: { minimum: 1.2 }
       policy: policy
+      shadow: next.yaml
       state: state
       staleAfter: { after: 24h, then: unready }
       admin: ["unix:///run/a.sock", "127.0.0.1:15014", "[::1]:0"]
@@ -103,6 +105,7 @@ struct RelayConfigurationTests {
     #expect(key.path(credentialsFolder: nil) == nil)
     #expect(configuration.identity.bundles.map(\.trustDomain.name) == ["another.org", "example.org"])
     #expect(configuration.tlsMinimum == .tls12)
+    #expect(configuration.shadowPath == "/etc/meshrelay/next.yaml")
     #expect(configuration.state == "/etc/meshrelay/state")
     #expect(configuration.staleAfter == StaleSettings(after: .seconds(86_400), then: .unready))
     #expect(configuration.admin.count == 3)

@@ -2,6 +2,7 @@
 // Method: seeded random policies against the reference, then the promises one by one.
 
 import Documents
+import Foundation
 import Policy
 import Primitives
 import SPIFFE
@@ -26,8 +27,18 @@ func facts(
 }
 
 struct EvaluationTests {
+  /// Seeds of this run: the few that every run repeats, or MESHRELAY_SEEDS fresh ones (`make evaluate SEEDS=100`).
+  private static var seeds: [UInt64] {
+    let environment = ProcessInfo.processInfo.environment
+    if let seed = environment["MESHRELAY_SEED"].flatMap({ UInt64($0) }) { return [seed] }
+    guard let count = environment["MESHRELAY_SEEDS"].flatMap({ Int($0) }) else { return Array(0..<8) }
+    let seeds = (0..<count).map { _ in UInt64.random(in: 0..<1 << 32) }
+    print("policy seeds: \(seeds.map(String.init).joined(separator: " ")); \(count * 60_000) cases")
+    return seeds
+  }
+
   /// 8 seeds × 100 policies × 6 identities × 100 objects = 480,000 cases.
-  @Test(arguments: 0..<8)
+  @Test(arguments: seeds)
   func agreesWithTheReference(_ seed: UInt64) throws {
     var random = RandomPolicy(generator: SeededGenerator(seed: seed))
     for _ in 0..<100 {

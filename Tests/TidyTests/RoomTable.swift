@@ -89,9 +89,8 @@ enum RoomTable {
     room(
       "Console", 6,
       [
-        "CLinux", "Admin", "Configuration", "Documents", "Policy", "Audit", "Identity", "Origins",
-        "Transport", "Ring",
-        "TLS", "GRPC", "XDS", "Snapshots", "Store", "SPIFFE", "Trust",
+        "CLinux", "Admin", "Configuration", "Documents", "Policy", "Gates", "Manifests", "Audit", "Identity",
+        "Origins", "Transport", "Ring", "TLS", "GRPC", "XDS", "Snapshots", "Store", "SPIFFE", "Trust",
       ], libraries: ["ArgumentParser"]),
     // 7 process
     room(

@@ -94,31 +94,37 @@ private let a = "spiffe://example.org/a"
       return found.sorted { $0.key < $1.key }.flatMap { key, names in names.map { "\(key) \($0)" } }
     }
     let gateway = "networking.istio.io/Gateway"
-    #expect(try diff(DiffQuestion(identity: a)) == [])
+    #expect(try diff(DiffQuestion(.identity(a))) == [])
     _ = try order(.freeze(cluster: "a"), origin)
     try origin.write(1..<4)
     origin.settle()
     #expect(
-      try diff(DiffQuestion(identity: a)) == ["added \(gateway) foo/g3", "removed \(gateway) foo/g0"])
+      try diff(DiffQuestion(.identity(a))) == ["added \(gateway) foo/g3", "removed \(gateway) foo/g0"])
     struct History: Decodable {
       struct Version: Decodable { let version: String }
       let versions: [Version]
     }
     let history = try JSONDecoder().decode(History.self, from: Data(try origin.ask(.history).body))
     let old = String(history.versions[1].version.prefix(8))
-    #expect(try diff(DiffQuestion(identity: a, to: old)) == [])
-    #expect(try diff(DiffQuestion(identity: a, from: old)).count == 2)
+    #expect(try diff(DiffQuestion(.identity(a), to: old)) == [])
+    #expect(try diff(DiffQuestion(.identity(a), from: old)).count == 2)
     let narrow = """
       clusters:
         - {name: b, identities: ["spiffe://example.org/a"], allow: [{names: [g1]}]}
       """
     #expect(
-      try diff(DiffQuestion(identity: a, from: old, to: old, policy: Array(narrow.utf8)))
+      try diff(
+        DiffQuestion(
+          .identity(a), from: old, to: old,
+          judge: .files([.init(path: "policy.yaml", content: Array(narrow.utf8))])))
         == ["removed \(gateway) foo/g0", "removed \(gateway) foo/g2"])
-    #expect(try diff(DiffQuestion(identity: "spiffe://example.org/x", from: old)) == [])
-    #expect(try diff(DiffQuestion(identity: a, policy: Array("clusters: 1".utf8)))[0].hasPrefix("400"))
-    #expect(try diff(DiffQuestion(identity: "nobody"))[0].hasPrefix("400"))
-    #expect(try diff(DiffQuestion(identity: a, from: "00000000"))[0].hasPrefix("404"))
+    #expect(try diff(DiffQuestion(.identity("spiffe://example.org/x"), from: old)) == [])
+    #expect(
+      try diff(
+        DiffQuestion(.identity(a), judge: .files([.init(path: "p", content: Array("clusters: 1".utf8))])))[0]
+        .hasPrefix("400"))
+    #expect(try diff(DiffQuestion(.identity("nobody")))[0].hasPrefix("400"))
+    #expect(try diff(DiffQuestion(.identity(a), from: "00000000"))[0].hasPrefix("404"))
   }
 
   @Test func aFolderThatTurnedEmptyIsTakenOverOnAnOperatorsWord() throws {

@@ -1,0 +1,140 @@
+// Goal: `explain` says what stands between an object and a client: a rule, a gate, a redaction, a source that set it
+// aside, or that it is not there; a shadow policy changes numbers and nothing else, and what is bad about it is told.
+// Method: an origin on a simulated host, asked through the admin interface.
+
+import Admin
+import Foundation
+import Policy
+import Primitives
+import Testing
+
+@testable import Tier
+
+private let a = "spiffe://example.org/a"
+private let type = "networking.istio.io/Gateway"
+
+private struct Answer: Decodable {
+  struct Gate: Decodable { let kind: String }
+  let visible: Bool
+  let effect: String
+  let reason: String
+  let redacted: [String]
+  let gate: Gate?
+}
+
+@Suite(.serialized) struct ExplainingTests {
+  private func origin(_ text: String) throws -> Origin {
+    let origin = try Origin(
+      """
+      clusters:
+        - {name: a, identities: ["spiffe://example.org/a"], allow: [{namespaces: [foo]}], redact: {labels: [owner]}}
+      """)
+    try origin.write("one.yaml", text)
+    origin.control.start()
+    origin.settle()
+    return origin
+  }
+
+  private func explain(_ name: String, _ origin: Origin) throws -> Answer {
+    let reply = try origin.ask(.explain(identity: a, type: type, name: name))
+    return try JSONDecoder().decode(Answer.self, from: Data(reply.body))
+  }
+
+  private func order(_ command: AdminCommand, _ origin: Origin) throws {
+    #expect(try origin.ask(.command(command)).status == 200)
+  }
+
+  @Test func saysWhatAGateMakesOfIt() throws {
+    let origin = try origin(gateway("foo", "stays") + "---\n" + gateway("foo", "goes"))
+    var answer = try explain("foo/goes", origin)
+    #expect(answer.visible && answer.gate == nil)
+    try order(.freeze(cluster: "a"), origin)
+    try origin.write(
+      "one.yaml",
+      gateway("foo", "stays").replacing("ingress", with: "other") + "---\n" + gateway("foo", "new"))
+    origin.settle()
+    answer = try explain("foo/goes", origin)
+    #expect(answer.visible && answer.gate?.kind == "frozen")
+    #expect(answer.reason.contains("gone from the newest snapshot"), "\(answer.reason)")
+    answer = try explain("foo/new", origin)
+    #expect(!answer.visible && answer.effect == "allow" && answer.reason.contains("not served yet"))
+    #expect(try explain("foo/stays", origin).reason.contains("an older form"))
+    #expect(try explain("bar/none", origin).reason.contains("not in the snapshot"))
+    try order(.thaw(cluster: "a"), origin)
+    #expect(try explain("foo/new", origin).visible)
+  }
+
+  @Test func saysWhatIsHidden() throws {
+    let labelled = gateway("foo", "g").replacing(
+      "namespace: foo}", with: "namespace: foo, labels: {owner: x, tier: edge}}")
+    let origin = try origin(labelled)
+    let answer = try explain("foo/g", origin)
+    #expect(answer.visible && answer.redacted == ["label owner"])
+    let dump = String(decoding: try origin.ask(.dump(identity: a, type: nil)).body, as: UTF8.self)
+    #expect(dump.contains("\"tier\"") && !dump.contains("\"owner\""))
+  }
+
+  @Test func aShadowIsCountedAndNeverServed() throws {
+    let origin = try origin(gateway("foo", "f") + "---\n" + gateway("bar", "b"))
+    #expect(try origin.status().shadow == nil)
+    let other = try Origin.rules(
+      "clusters: [{name: a, identities: [\"spiffe://example.org/a\"], allow: [{namespaces: [bar]}]}]")
+    func reload(_ shadow: ShadowFile) {
+      origin.control.reload(
+        ReloadedFiles(plan: origin.plan, rules: origin.control.rules, shadow: shadow))
+      origin.settle()
+    }
+    reload(.refused(["next.yaml:1:1: no"]))
+    #expect(try origin.status().shadow?.state == FileState.none)
+    reload(.rules(other))
+    var status = try #require(try origin.status().shadow)
+    #expect(status.state == .current && status.hash == other.hash)
+    #expect(status.clusters == [.init(cluster: "a", added: 1, changed: 0, removed: 1)])
+    #expect(origin.seen(by: a) == ["foo/f"])
+    try origin.write("two.yaml", gateway("bar", "c"))
+    origin.settle()
+    #expect(try origin.status().shadow?.clusters.first?.added == 2)
+    reload(.refused(["next.yaml:1:1: no"]))
+    status = try #require(try origin.status().shadow)
+    #expect(status.state == .refused && status.error == "next.yaml:1:1: no" && status.clusters.count == 1)
+    // The policy in force becomes what the shadow says: nothing differs any more.
+    origin.control.reload(ReloadedFiles(plan: origin.plan, rules: other, shadow: .rules(other)))
+    origin.settle()
+    #expect(try origin.status().shadow?.clusters == [])
+    let question = DiffQuestion(.all, judge: .shadow)
+    #expect(try origin.ask(.diff(question)).status == 200)
+    reload(.none)
+    #expect(try origin.status().shadow == nil)
+    #expect(try origin.ask(.diff(question)).status == 404)
+  }
+
+  @Test func allClustersAreToldApart() throws {
+    let origin = try origin(gateway("foo", "f") + "---\n" + gateway("bar", "b"))
+    let files = ["a", "b", "c"].map { name in
+      DiffQuestion.File(
+        path: "\(name).yaml",
+        content: Array(
+          "clusters: [{name: \(name), identities: [\"spiffe://example.org/\(name)\"], allow: [{namespaces: [bar]}]}]"
+            .utf8))
+    }
+    let reply = try origin.ask(.diff(DiffQuestion(.all, judge: .files(files))))
+    struct Found: Decodable {
+      struct Change: Decodable {
+        let clusters: [String]
+        let added: [String]
+        let removedTotal: Int
+      }
+      let changes: [Change]
+      let unchanged: Int
+    }
+    let found = try JSONDecoder().decode(Found.self, from: Data(reply.body))
+    #expect(found.changes.map(\.clusters) == [["a"], ["b", "c"]] && found.unchanged == 0)
+    #expect(found.changes.map(\.added) == [["\(type) bar/b"], ["\(type) bar/b"]])
+    #expect(found.changes.map(\.removedTotal) == [1, 0])
+    let bad = try origin.ask(
+      .diff(
+        DiffQuestion(.all, judge: .files(files + [.init(path: "/x/bad.yaml", content: Array("a: 1".utf8))]))))
+    #expect(bad.status == 400 && String(decoding: bad.body, as: UTF8.self).contains("/x/bad.yaml:1:1"))
+    #expect(try origin.ask(.diff(DiffQuestion(.cluster("nobody")))).status == 404)
+  }
+}
