@@ -6,7 +6,7 @@ SWIFT_BUILD := swift build --build-tests
 SWIFT_TEST := swift test --skip-build --no-parallel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint unit check integration test demo sim soak cuts rotations fuzz bench deb system-test clean evaluate scale
+.PHONY: help setup build lint unit check integration test demo sim soak cuts rotations evaluate scale fuzz bench deb system-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,11 +47,12 @@ cuts: build ## links between tiers cut at random, many times; needs root: make c
 
 rotations: build ## our own SVID renewed under load, a thousand times: make rotations TIMES=1000
 	MESHRELAY_ROTATIONS=$(or $(TIMES),1000) Tests/Integration/run -k test_rotation_under_load
+
 evaluate: build ## compare policy evaluation with the reference evaluator, 60,000 random cases a seed: make evaluate SEEDS=100
 	MESHRELAY_SEED=$(SEED) MESHRELAY_SEEDS=$(SEEDS) $(SWIFT_TEST) --filter PolicyTests.EvaluationTests
 
 scale: build ## count what a change costs with 1,000 clusters and 60,000 objects
-	MESHRELAY_SCALE=full $(SWIFT_TEST) --filter GatesTests.ScaleTests
+	MESHRELAY_SCALE=full $(SWIFT_TEST) --filter "GatesTests.ScaleTests|OriginsTests.MentioningTests"
 
 fuzz: ## fuzz one target for a while: make fuzz TARGET=HTTP2 SECONDS=60
 	@Fuzz/run "$(TARGET)" "$(or $(SECONDS),60)"

@@ -30,12 +30,19 @@ extern int sched_setaffinity(pid_t, size_t, const cpu_set_t *);
 extern int sched_getaffinity(pid_t, size_t, cpu_set_t *);
 extern const char *strerrorname_np(int);
 extern long syscall(long, ...);
+extern void *memmem(const void *, size_t, const void *, size_t);
 
 static inline int linux_accept4(int descriptor, int flags) {
   return accept4(descriptor, NULL, NULL, flags);
 }
 
 static inline int linux_pipe2(int descriptors[2], int flags) { return pipe2(descriptors, flags); }
+
+/* Offset of the first `word` in `text`; -1 when there is none. */
+static inline ptrdiff_t linux_find(const void *text, size_t length, const void *word, size_t word_length) {
+  const char *found = memmem(text, length, word, word_length);
+  return found == NULL ? -1 : found - (const char *)text;
+}
 
 /* "ECONNREFUSED"; NULL for a number that is no errno. */
 static inline const char *linux_errno_name(int number) { return strerrorname_np(number); }

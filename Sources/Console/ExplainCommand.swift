@@ -60,14 +60,23 @@ public struct ExplainCommand: Sendable {
     return 1
   }
 
-  /// The object as the first directory that has it says it; or why there is none.
+  /// The object as the first directory that has it says it; or why there is none. Among very many objects the one is
+  /// found by its name; only who finds nothing reads everything.
   private func find(
     _ type: TypeName, in configuration: RelayConfiguration
+  ) -> (resource: Resource?, absence: String) {
+    let word = name.split(separator: "/").last.map(String.init) ?? name
+    let found = find(type, in: configuration, mentioning: word)
+    return found.resource == nil ? find(type, in: configuration, mentioning: nil) : found
+  }
+
+  private func find(
+    _ type: TypeName, in configuration: RelayConfiguration, mentioning word: String?
   ) -> (resource: Resource?, absence: String) {
     var absence = "\(type) \(name) is in no directory of this configuration"
     for case (let source, .directory(let path)) in configuration.sources.map({ ($0, $0.kind) }) {
       let report = DirectoryReport.once(
-        source: source.name, path: path, limits: configuration.limits, now: wallClock())
+        source: source.name, path: path, limits: configuration.limits, now: wallClock(), mentioning: word)
       // The first look at a directory says everything there is.
       for case .replace(type, let resources) in report.updates.map(\.kind) {
         if let resource = resources.first(where: { $0.wireName == name }) { return (resource, "") }

@@ -16,6 +16,8 @@ struct DirectoryScan: Sendable {
   /// Set: files modified less than this ago count as being written. For looks that no event led to.
   let settling: Duration?
   let now: Timestamp
+  /// Set: only documents that hold this word are looked at.
+  var mentioning: [UInt8]?
 
   struct Outcome: Sendable {
     let state: DirectoryState
@@ -58,7 +60,8 @@ struct DirectoryScan: Sendable {
     case .success(let (bytes, before, after)):
       // The stamp kept for the file is the listed one: what was read must belong to it.
       let isWhole = before == after && before == file.listed.stamp && Int64(bytes.count) == after.size
-      return isWhole ? .bytes(bytes) : .unsettled
+      guard isWhole else { return .unsettled }
+      return .bytes(mentioning.map { MentioningText.reduce(bytes, to: $0) } ?? bytes)
     }
   }
 

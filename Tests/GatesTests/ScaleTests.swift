@@ -12,8 +12,6 @@ import Testing
 
 @testable import Gates
 
-private let gateway = TypeName(group: "networking.istio.io", kind: "Gateway")
-
 /// `clusters` that each see a namespace of their own, and every tenth of them one that they share.
 private struct Mesh {
   let clusters: Int

@@ -9,9 +9,6 @@ import Testing
 
 @testable import Gates
 
-private let gateway = TypeName(group: "networking.istio.io", kind: "Gateway")
-private let service = TypeName(group: "networking.istio.io", kind: "VirtualService")
-
 private func rules(_ text: String) throws -> PolicyRules {
   let parsed = PolicyRules.parse("clusters:\n" + text, file: "policy.yaml")
   return try #require(parsed.rules, "\(parsed.problems)")

@@ -186,7 +186,7 @@ def test_diff_shows_what_is_held_back_and_what_a_policy_would_do(origin, folder)
         order(origin, "diff", "--as", identity, "--policy", stricter, "--from", old, "--to", old, code=1))
     assert len(found["removed"]) == 29 and f"{type_name} shop/vs-1" not in found["removed"]
     stricter.write_text("clusters: nothing")
-    assert "policy:1:" in order(origin, "diff", "--as", identity, "--policy", stricter, code=1)
+    assert "stricter.yaml:1:" in order(origin, "diff", "--as", identity, "--policy", stricter, code=1)
     assert origin.status["policy"]["state"] == "current"
 
 
