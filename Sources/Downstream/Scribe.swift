@@ -92,7 +92,7 @@ final class Scribe: TimerHandler {
     delivered.piece(of: response.typeURL, response.version, in: view.number) {
       // A part of a view (names, a withdrawal) has a version of its own: the whole one is in a `publish`.
       let type = Scribe.type(named: response.typeURL)
-      let whole = type.map { (view.collections[$0] ?? .empty).version.description }
+      let whole = type.map { view.content(of: $0).version.description }
       return AuditPiece(
         type: response.typeURL, version: response.version, view: whole, sequence: view.position.sequence)
     }
