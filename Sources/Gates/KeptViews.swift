@@ -18,7 +18,9 @@ struct KeptViews: Sendable {
   /// to it as it was before that.
   private(set) var lastForms: [TypeName: [String: ObjectFacts]] = [:]
   private var lastFormsCount = 0
-  /// Grows when `lastForms` changes.
+  /// Those of them that the next process may know.
+  private(set) var remembered: [TypeName: [String: ObjectFacts]] = [:]
+  /// Grows when `remembered` changes.
   private(set) var edition: UInt64 = 0
 
   /// Most last forms. Reason: some 200 bytes each; when full all are forgotten.
@@ -51,20 +53,22 @@ struct KeptViews: Sendable {
     causes = [:]
   }
 
-  mutating func noteGone(_ last: Resource) {
+  mutating func noteGone(_ last: Resource, outlivesUs: Bool) {
     if lastFormsCount >= KeptViews.lastFormsMost {
-      lastForms = [:]
+      (lastForms, remembered) = ([:], [:])
       lastFormsCount = 0
     }
-    edition &+= 1
-    if lastForms[last.type, default: [:]].updateValue(ObjectFacts(last), forKey: last.wireName) == nil {
+    let form = ObjectFacts(last)
+    if lastForms[last.type, default: [:]].updateValue(form, forKey: last.wireName) == nil {
       lastFormsCount += 1
     }
+    edition &+= 1
+    remembered[last.type, default: [:]][last.wireName] = outlivesUs ? form : nil
   }
 
   /// Goes on with what an earlier process remembered.
   mutating func restore(_ forms: [TypeName: [String: ObjectFacts]]) {
-    lastForms = forms
+    (lastForms, remembered) = (forms, forms)
     lastFormsCount = forms.values.reduce(0) { $0 + $1.count }
   }
 
@@ -75,9 +79,25 @@ struct KeptViews: Sendable {
     edition = next
   }
 
+  /// Nothing of what a source may no longer let us have outlives us.
+  mutating func forgetForms(of revoked: [Merge.Revocation], _ bases: [UInt64: Snapshot]) {
+    for revocation in revoked {
+      for (name, form) in remembered[revocation.type] ?? [:] where form.source == revocation.source {
+        guard
+          revocation.names.contains(name)
+            || revocation.namespaces.contains(WireName.namespace(of: name)),
+          !bases.has(name, revocation.type)
+        else { continue }
+        remembered[revocation.type]?[name] = nil
+        edition &+= 1
+      }
+    }
+  }
+
   private mutating func noteReturned(_ name: String, _ type: TypeName) {
     guard lastForms[type]?.removeValue(forKey: name) != nil else { return }
     lastFormsCount -= 1
+    remembered[type]?[name] = nil
     edition &+= 1
   }
 

@@ -172,7 +172,7 @@ public struct Publisher: Sendable {
     memory.removals = ledger.entries
     memory.marks = marks
     memory.released = released
-    memory.lastForms = kept.lastForms
+    memory.lastForms = kept.remembered
     memory.edition = releasedEdition &+ kept.edition
     return memory
   }
@@ -229,6 +229,7 @@ public struct Publisher: Sendable {
       if let found = done[gate.number] { gate.base = found.base }
       for revocation in revoked { gate.passed[revocation.type]?.subtract(revocation.names) }
     }
+    kept.forgetForms(of: revoked, gates.bases)
     for (number, found) in done where !found.names.isEmpty {
       for candidate in kept.erase(found.names, gate: number) {
         // Who leaves the gate at once loses them by policy all the same.
@@ -254,7 +255,10 @@ public struct Publisher: Sendable {
       if !gates.isEmpty {
         kept.apply(type, bases, rules, views.forms)
         for name in type.removals where newest.collections[type.type]?.contains(name) != true {
-          if let last = previous.collections[type.type]?[name] { kept.noteGone(last) }
+          guard let last = previous.collections[type.type]?[name] else { continue }
+          // What went by policy is in nothing that is kept, unless another source had one of that name.
+          let isRevoked = newest.removalCauses[type.type, name] == .policy
+          kept.noteGone(last, outlivesUs: !isRevoked || bases.has(name, type.type))
         }
       }
       guard !type.upserts.isEmpty else { continue }
@@ -365,6 +369,13 @@ extension GateBook {
   /// What gates keep, by their numbers.
   fileprivate var bases: [UInt64: Snapshot] {
     Dictionary(gates.map { ($0.gate.number, $0.gate.base) }) { first, _ in first }
+  }
+}
+
+extension [UInt64: Snapshot] {
+  /// Whether some gate keeps an object of this name.
+  func has(_ name: String, _ type: TypeName) -> Bool {
+    values.contains { $0.collections[type]?.contains(name) == true }
   }
 }
 

@@ -87,5 +87,12 @@ struct GateMemoryTests {
     // The grant on all that is left in the namespace ends.
     stage.change(gateway, remove: Stage.names(3..<5, "bar"), because: .policy)
     #expect(stage.publisher.memory.removals.count { !$0.isVoid } == 0)
+    // Nor how it was when it went, with a gate in force.
+    stage = try Stage()
+    try stage.perform(.freeze(cluster: nil))
+    stage.change(gateway, remove: Stage.names(0..<3, "bar"))
+    #expect(stage.publisher.memory.lastForms[gateway]?.count == 3)
+    stage.change(gateway, remove: Stage.names(3..<5, "bar"), because: .policy)
+    #expect(stage.publisher.memory.lastForms[gateway]?.isEmpty == true)
   }
 }
