@@ -130,7 +130,7 @@ private struct ListeningSockets {
         guard let address = SocketAddress(literal: configured.description) else {
           throw .notAnAddress(configured.description)
         }
-        do throws(RingError) { descriptors.append(try bindListener(address)) } catch { throw .ring(error) }
+        descriptors.append(try ListeningSockets.bind(address))
         addresses.append(address)
       case .socket(let name):
         guard let socket = inherited.first(where: { $0.name == name }) else {
@@ -141,6 +141,24 @@ private struct ListeningSockets {
     }
     self.descriptors = descriptors
     self.addresses = addresses
+  }
+
+  /// For how long an address in use is tried again. Reason: the kernel takes the ring of a relay that was killed apart
+  /// some milliseconds after the process is gone, and its listening sockets with it.
+  private static let takeDownMost: Duration = .seconds(3)
+
+  private static func bind(_ address: SocketAddress) throws(RelayError) -> Int32 {
+    let deadline = ContinuousClock.now + takeDownMost
+    while true {
+      do throws(RingError) {
+        return try bindListener(address)
+      } catch {
+        guard case .cannotListen(_, errno: EADDRINUSE) = error, ContinuousClock.now < deadline else {
+          throw .ring(error)
+        }
+        usleep(20_000)
+      }
+    }
   }
 
   func copies() -> [Int32] { descriptors.map { fcntl($0, F_DUPFD_CLOEXEC, 3) } }

@@ -1,7 +1,9 @@
 """What operators do: reload policy and configuration, stop, look at health."""
 
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import grpc
@@ -268,6 +270,18 @@ def test_limits_and_tls_change_without_a_restart(folder):
         first.expect_silence(0.2, since=mark)
         assert not shakes_hands(origin, tiers.trust, svid, "tls1_2")
         assert shakes_hands(origin, tiers.trust, svid, "tls1_3")
+
+
+def test_an_address_that_becomes_free_within_a_moment_is_waited_for(folder):
+    """The kernel closes the sockets of a relay that was killed only after its process is gone."""
+    tiers = build_tiers(folder)
+    with socket.socket() as predecessor:
+        predecessor.bind(("127.0.0.1", tiers.origin.port))
+        predecessor.listen()
+        closing = threading.Timer(0.7, predecessor.close)
+        closing.start()
+        tiers.origin.start()
+        closing.join()
 
 
 def test_more_connections_of_one_identity_than_allowed_are_refused(folder):

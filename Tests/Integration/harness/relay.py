@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -23,10 +24,17 @@ DRIVER = os.environ.get("MESHRELAY_IO", "")
 
 
 def free_port():
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A loopback port that was free a moment ago, and stays so while its owner restarts: below those that the kernel
+    gives to outgoing connections, of which tests make many."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_240, first) if first > 20_000 else 0
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+                return listener.getsockname()[1]
+            except OSError:
+                continue
 
 
 def run(*arguments, timeout=30):
