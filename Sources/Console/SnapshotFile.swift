@@ -58,15 +58,8 @@ struct NewSnapshotFile: ~Copyable {
   }
 
   mutating func write(_ bytes: [UInt8]) throws(SnapshotFileError) {
-    var written = 0
-    while written < bytes.count {
-      let count = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe Glibc.write(
-          descriptor, buffer.baseAddress.map { unsafe $0 + written }, buffer.count - written)
-      }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { throw .cannot("write", path: draft, number: errno) }
-      written += count
+    if let number = PlainFiles.write(bytes[...], to: descriptor) {
+      throw .cannot("write", path: draft, number: number)
     }
   }
 
@@ -75,10 +68,7 @@ struct NewSnapshotFile: ~Copyable {
     guard fsync(descriptor) == 0 else { throw .cannot("write", path: draft, number: errno) }
     guard unsafe rename(draft, path) == 0 else { throw .cannot("make", path: path, number: errno) }
     isFinished = true
-    let folder = unsafe open(NewSnapshotFile.folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard folder >= 0 else { return }
-    fsync(folder)
-    close(folder)
+    PlainFiles.flush(folder: NewSnapshotFile.folder(of: path))
   }
 
   private static func folder(of path: String) -> String {

@@ -62,7 +62,7 @@ public struct BundleShelf: Sendable, Equatable {
     do throws(SystemFault) {
       try SmallFile.write(BundleShelf.content(kept), to: fresh)
       guard unsafe rename(fresh, path) == 0 else { throw SystemFault(number: errno) }
-      try SmallFile.flush(folder: folder)
+      if let number = PlainFiles.flush(folder: folder) { throw SystemFault(number: number) }
     } catch {
       unsafe _ = unlink(fresh)
       throw .unwritable(path: path, number: error.number)
@@ -96,7 +96,7 @@ public struct BundleShelf: Sendable, Equatable {
   func path(of trustDomain: TrustDomain) -> String { folder + "/" + BundleShelf.name(of: trustDomain) }
 
   private var names: [String] {
-    SmallFile.names(in: folder)
+    PlainFiles.names(in: folder).sorted()
   }
 
   // MARK: the folder

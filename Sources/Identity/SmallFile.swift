@@ -1,6 +1,7 @@
 // Reading small files and their stat, and the words for errno. The only place of this room that calls the system.
 
 import Glibc
+import Primitives
 
 /// What `stat` says of a file, as far as a replacement shows in it.
 struct FileStamp: Equatable {
@@ -78,38 +79,8 @@ extension SmallFile {
     let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard descriptor >= 0 else { throw SystemFault(number: errno) }
     defer { close(descriptor) }
-    var written = 0
-    while written < bytes.count {
-      let count = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe Glibc.write(descriptor, buffer.baseAddress.map { unsafe $0 + written }, buffer.count - written)
-      }
-      if count < 0 && errno == EINTR { continue }
-      guard count > 0 else { throw SystemFault(number: count < 0 ? errno : EIO) }
-      written += count
-    }
+    if let number = PlainFiles.write(bytes[...], to: descriptor) { throw SystemFault(number: number) }
     guard fsync(descriptor) == 0 else { throw SystemFault(number: errno) }
-  }
-
-  /// Makes names that were added or changed survive a loss of power.
-  static func flush(folder: String) throws(SystemFault) {
-    let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw SystemFault(number: errno) }
-    defer { close(descriptor) }
-    guard fsync(descriptor) == 0 else { throw SystemFault(number: errno) }
-  }
-
-  /// Names in a folder, sorted, without the two dots; none when it cannot be read.
-  static func names(in folder: String) -> [String] {
-    guard let stream = unsafe opendir(folder) else { return [] }
-    defer { unsafe closedir(stream) }
-    var names: [String] = []
-    while let entry = unsafe readdir(stream) {
-      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if name != "." && name != ".." { names.append(name) }
-    }
-    return names.sorted()
   }
 
   private static func content(of descriptor: Int32, atMost limit: Int) throws(SystemFault) -> [UInt8] {

@@ -92,16 +92,7 @@ final class LogDestination: Sendable {
   }
 
   private static func writeAll(_ bytes: [UInt8]) {
-    var written = 0
-    while written < bytes.count {
-      let count = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe Glibc.write(
-          STDERR_FILENO, buffer.baseAddress.map { unsafe $0 + written }, buffer.count - written)
-      }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return }
-      written += count
-    }
+    _ = PlainFiles.write(bytes[...], to: STDERR_FILENO)
   }
 }
 

@@ -29,7 +29,7 @@ struct StoreFolder {
     guard descriptor >= 0 else { throw StoreFolder.error(file, errno) }
     defer { close(descriptor) }
     guard fchmod(descriptor, 0o600) == 0 else { throw StoreFolder.error(file, errno) }
-    flush()
+    PlainFiles.flush(folder: path)
   }
 
   /// Bytes of the file; nil when it cannot be asked.
@@ -55,40 +55,19 @@ struct StoreFolder {
       let moved = unsafe rename(file + suffix, name + suffix)
       if moved != 0 && (errno != ENOENT || suffix.isEmpty) { throw StoreFolder.error(file, errno) }
     }
-    flush()
+    PlainFiles.flush(folder: path)
     removeOldest()
     return name
   }
 
-  /// Makes names that were added or changed survive a loss of power.
-  private func flush() {
-    let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard descriptor >= 0 else { return }
-    fsync(descriptor)
-    close(descriptor)
-  }
-
   private func removeOldest() {
     let prefix = "snapshot.db.aside-"
-    let all = names.filter { $0.hasPrefix(prefix) }
+    let all = PlainFiles.names(in: path).filter { $0.hasPrefix(prefix) }
     // The stamp begins with the year and has a fixed width: order of names is order of time.
     let stores = all.filter { name in !StoreFolder.suffixes.dropFirst().contains { name.hasSuffix($0) } }
     for store in stores.sorted().dropLast(StoreFolder.setAsideMost) {
       for suffix in StoreFolder.suffixes { unsafe unlink(path + "/" + store + suffix) }
     }
-  }
-
-  private var names: [String] {
-    guard let folder = unsafe opendir(path) else { return [] }
-    defer { unsafe closedir(folder) }
-    var names: [String] = []
-    while let entry = unsafe readdir(folder) {
-      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      names.append(name)
-    }
-    return names
   }
 
   private static func error(_ path: String, _ number: Int32) -> StoreError {

@@ -88,7 +88,7 @@ public struct TrailFile: TrailStorage {
     byteCount = Int(status.st_size)
     isRagged = false
     firstSeq = nil
-    if isNew { syncFolder() }
+    if isNew { PlainFiles.flush(folder: TrailFile.folder(of: path)) }
   }
 
   /// The last line that is sound, and where it ends. What follows it was torn.
@@ -117,7 +117,7 @@ public struct TrailFile: TrailStorage {
     guard file >= 0 else { throw TrailError(name, "open", errno) }
     defer { _ = Glibc.close(file) }
     _ = fchmod(file, 0o640)
-    if let number = TrailFile.write(Array(bytes), to: file) {
+    if let number = PlainFiles.write(bytes, to: file) {
       _ = unsafe unlink(name)
       throw TrailError(name, "write", number)
     }
@@ -125,7 +125,7 @@ public struct TrailFile: TrailStorage {
     guard fsync(file) == 0 else { throw TrailError(name, "fsync", errno) }
     byteCount -= bytes.count
     try cut()
-    syncFolder()
+    PlainFiles.flush(folder: TrailFile.folder(of: path))
     return TrailFile.name(of: name)
   }
 
@@ -159,7 +159,7 @@ public struct TrailFile: TrailStorage {
 
   public mutating func append(_ lines: [UInt8]) throws(TrailError) {
     if isRagged { try cut() }
-    if let number = TrailFile.write(lines, to: descriptor) {
+    if let number = PlainFiles.write(lines[...], to: descriptor) {
       isRagged = true
       // At once, so that readers see whole lines only; if it fails, it is tried again before the next write.
       try? cut()
@@ -188,7 +188,7 @@ public struct TrailFile: TrailStorage {
     _ = fsync(descriptor)
     let name = freeName(path + "." + TrailFile.number(firstSeq ?? next))
     guard unsafe rename(path, name) == 0 else { throw TrailError(path, "rename", errno) }
-    syncFolder()
+    PlainFiles.flush(folder: TrailFile.folder(of: path))
     try openFile()
   }
 
@@ -228,16 +228,7 @@ public struct TrailFile: TrailStorage {
   /// Names of closed and torn files of this log.
   private var siblings: [String] {
     let own = TrailFile.name(of: path)
-    guard let folder = unsafe opendir(TrailFile.folder(of: path)) else { return [] }
-    defer { unsafe _ = closedir(folder) }
-    var names: [String] = []
-    while let entry = unsafe readdir(folder) {
-      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if TrailNames.isOlder(name, of: own) { names.append(name) }
-    }
-    return names
+    return PlainFiles.names(in: TrailFile.folder(of: path)).filter { TrailNames.isOlder($0, of: own) }
   }
 
   // MARK: leaves
@@ -280,29 +271,6 @@ public struct TrailFile: TrailStorage {
     }
     bytes.removeLast(bytes.count - done)
     return bytes
-  }
-
-  /// The errno of the write that failed; nil when all was written.
-  private static func write(_ bytes: [UInt8], to descriptor: Int32) -> Int32? {
-    var written = 0
-    while written < bytes.count {
-      let count = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe Glibc.write(
-          descriptor, buffer.baseAddress.map { unsafe $0 + written }, buffer.count - written)
-      }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return count < 0 ? errno : ENOSPC }
-      written += count
-    }
-    return nil
-  }
-
-  /// Makes names that were added or changed survive a loss of power.
-  private func syncFolder() {
-    let folder = unsafe Glibc.open(TrailFile.folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard folder >= 0 else { return }
-    _ = fsync(folder)
-    _ = Glibc.close(folder)
   }
 
   /// A tick's precision is enough, and costs no system call.
