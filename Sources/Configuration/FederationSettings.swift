@@ -17,6 +17,9 @@ public struct FederationSettings: Sendable, Hashable {
   public let url: SecureURL
   public let profile: Profile
 
+  /// The workload that must publish; nil: a web server.
+  public var publisher: SPIFFEID? { if case .spiffe(let id) = profile { id } else { nil } }
+
   static func readAll(_ reader: MappingReader) -> [FederationSettings]? {
     guard reader.entry("federation") != nil else { return [] }
     var known: Set<TrustDomain> = []

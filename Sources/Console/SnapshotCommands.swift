@@ -45,12 +45,8 @@ public struct SnapshotExportCommand: Sendable {
           try write(restored))
       }
       return 0
-    } catch let error as AdminClientError {
-      printError("meshrelay: \(error)\n")
-      return error.exitCode
     } catch {
-      printError("meshrelay: \(error)\n")
-      return 1
+      return failed(error)
     }
   }
 
@@ -128,12 +124,8 @@ public struct SnapshotImportCommand: Sendable {
         offset += UInt64(bytes.count)
       }
       return try tell(outcome(begun.ticket, offset, client))
-    } catch let error as AdminClientError {
-      printError("meshrelay: \(error)\n")
-      return error.exitCode
     } catch {
-      printError("meshrelay: \(error)\n")
-      return 1
+      return failed(error)
     }
   }
 
@@ -175,6 +167,12 @@ public struct SnapshotImportCommand: Sendable {
     if outcome.isDryRun { return outcome.changesNothing ? 0 : 1 }
     return outcome.held.isEmpty ? 0 : 1
   }
+}
+
+/// Says why a command ends, and with which code.
+private func failed(_ error: any Error) -> Int32 {
+  printError("meshrelay: \(error)\n")
+  return (error as? AdminClientError)?.exitCode ?? 1
 }
 
 private func unreadable() -> Int32 {

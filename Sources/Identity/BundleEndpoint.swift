@@ -33,6 +33,13 @@ public struct BundleEndpoint: Sendable, Hashable {
     self.target = target
     self.profile = profile
   }
+
+  /// `publisher`: the workload that must answer; nil: a web server of that host.
+  public init(trustDomain: TrustDomain, host: String, port: UInt16, path: String, publisher: SPIFFEID?) {
+    self.init(
+      trustDomain: trustDomain, target: HTTPSTarget(host: host, port: port, path: path),
+      profile: publisher.map { .spiffe($0) } ?? .web)
+  }
 }
 
 /// What the wiring hears of an endpoint. Called on the loop.

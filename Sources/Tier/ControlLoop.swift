@@ -173,7 +173,8 @@ public final class ControlLoop: TimerHandler {
       })
     grantDesk = GrantDesk(worker: workers.store, wake: loop.waker, report: report)
     sources = SourceSet(
-      loop: loop, limits: plan.limits, workers: workers, me: me, seed: seed, metrics: ownShard,
+      loop: loop, limits: plan.limits, workers: workers, me: me, seed: seed,
+      canonicalize: canonicalize, metrics: ownShard,
       report: report)
     identity = IdentityWatch(
       plan, loop: loop, worker: workers.identity, resolverWorker: workers.resolver, seed: seed ^ 0x1D,

@@ -31,7 +31,7 @@ extension SourceSet {
     if !isDryRun, entries.first(where: { $0.name == wanted })?.state == .synced { throw .isFollowed(wanted) }
     return ImportTarget(
       source: wanted, isForeign: upstream.isForeign,
-      intake: upstream.intake(of: source, canonicalize: canonical.bodyCanonicalizer))
+      intake: upstream.intake(of: source, canonicalize: canonicalize))
   }
 
   /// Ends what a source was saying, until `resume`: nothing it says may mix with an import.

@@ -49,7 +49,8 @@ final class SourceSet: SubscriptionOwner {
   private let metrics: MetricShard
   private let memory = LoopMemory()
   private let resolver: Resolver
-  let canonical = CanonicalForm()
+  /// That of admission.
+  let canonicalize: BodyCanonicalizer
   private var generator: SeededGenerator
   private var credentials: Credentials?
   private(set) var entries: [Entry] = []
@@ -60,9 +61,10 @@ final class SourceSet: SubscriptionOwner {
 
   init(
     loop: EventLoop, limits: Limits, workers: Workers, me: PathElement, seed: UInt64,
-    metrics: MetricShard, report: @escaping (TierEvent) -> Void
+    canonicalize: @escaping BodyCanonicalizer, metrics: MetricShard, report: @escaping (TierEvent) -> Void
   ) {
     self.loop = loop
+    self.canonicalize = canonicalize
     self.metrics = metrics
     self.workers = workers
     self.me = me
@@ -147,7 +149,7 @@ final class SourceSet: SubscriptionOwner {
     switch source.kind {
     case .upstream(let upstream):
       let follower = upstream.follower(
-        of: source, plan, me: me, canonicalize: canonical.bodyCanonicalizer, held: held)
+        of: source, plan, me: me, canonicalize: canonicalize, held: held)
       let subscription = Subscription(
         upstream.settings(of: source, plan), follower: follower, loop: loop, limits: plan.limits,
         memory: memory, resolver: resolver, metrics: metrics, seed: generator.next(), owner: self)

@@ -163,14 +163,9 @@ private final class BundleFetch: BundleEndpointOwner, TimerHandler {
 
 extension BundleEndpoint {
   init(_ settings: FederationSettings) {
-    let profile: Profile =
-      switch settings.profile {
-      case .web: .web
-      case .spiffe(let id): .spiffe(id)
-      }
+    let url = settings.url
     self.init(
-      trustDomain: settings.trustDomain,
-      target: HTTPSTarget(host: settings.url.host, port: settings.url.port, path: settings.url.path),
-      profile: profile)
+      trustDomain: settings.trustDomain, host: url.host, port: url.port, path: url.path,
+      publisher: settings.publisher)
   }
 }
