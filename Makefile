@@ -52,7 +52,7 @@ evaluate: build ## compare policy evaluation with the reference evaluator, 60,00
 	MESHRELAY_SEED=$(SEED) MESHRELAY_SEEDS=$(SEEDS) $(SWIFT_TEST) --filter PolicyTests.EvaluationTests
 
 scale: build ## count what a change costs with 1,000 clusters and 60,000 objects
-	MESHRELAY_SCALE=full $(SWIFT_TEST) --filter "GatesTests.ScaleTests|OriginsTests.MentioningTests"
+	MESHRELAY_SCALE=full $(SWIFT_TEST) --filter "GatesTests.ScaleTests|OriginsTests.MentionTests"
 
 fuzz: ## fuzz one target for a while: make fuzz TARGET=HTTP2 SECONDS=60
 	@Fuzz/run "$(TARGET)" "$(or $(SECONDS),60)"

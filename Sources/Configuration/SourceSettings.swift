@@ -67,6 +67,13 @@ public struct SourceFilter: Sendable {
 
   public static let everything = SourceFilter(namespaces: nil, types: nil)
 
+  /// `type` as group/Kind.
+  public func admits(type: String) -> Bool { types.map { GlobList($0.map(\.glob)).matches(type) } ?? true }
+
+  public func admits(type: String, namespace: String) -> Bool {
+    admits(type: type) && namespaces?.matches(namespace) ?? true
+  }
+
   static func read(_ reader: MappingReader) -> SourceFilter? {
     let namespaces = reader.strings("namespaces", emptyText: true)?.map { GlobPattern($0.value) }
     return SourceFilter(

@@ -4,6 +4,7 @@
 public import Admin
 import Configuration
 import Documents
+import Manifests
 import Origins
 import Policy
 import Primitives
@@ -48,7 +49,7 @@ public struct ExplainCommand: Sendable {
       printError("meshrelay explain: \(error.description)\n")
       return 64
     }
-    let found = find(typeName, in: configuration)
+    let found = find(object(typeName), in: configuration)
     let answer = rules.explanation(
       of: found.resource, type: typeName, name: name, as: id, absence: found.absence)
     printText(String(decoding: answer.json, as: UTF8.self) + "\n")
@@ -60,31 +61,43 @@ public struct ExplainCommand: Sendable {
     return 1
   }
 
-  /// The object as the first directory that has it says it; or why there is none. Among very many objects the one is
-  /// found by its name; only who finds nothing reads everything.
+  /// The object as the first directory that has it, and may supply it, says it; or why there is none. Among very many
+  /// objects only what concerns this one is parsed.
   private func find(
-    _ type: TypeName, in configuration: RelayConfiguration
+    _ object: ObjectIdentity, in configuration: RelayConfiguration
   ) -> (resource: Resource?, absence: String) {
-    let word = name.split(separator: "/").last.map(String.init) ?? name
-    let found = find(type, in: configuration, mentioning: word)
-    return found.resource == nil ? find(type, in: configuration, mentioning: nil) : found
-  }
-
-  private func find(
-    _ type: TypeName, in configuration: RelayConfiguration, mentioning word: String?
-  ) -> (resource: Resource?, absence: String) {
-    var absence = "\(type) \(name) is in no directory of this configuration"
+    var absences: [String] = []
     for case (let source, .directory(let path)) in configuration.sources.map({ ($0, $0.kind) }) {
       let report = DirectoryReport.once(
-        source: source.name, path: path, limits: configuration.limits, now: wallClock(), mentioning: word)
+        source: source.name, path: path, limits: configuration.limits, now: wallClock(), about: object)
+      if let fault = report.fault { absences.append("\(fault)") }
       // The first look at a directory says everything there is.
-      for case .replace(type, let resources) in report.updates.map(\.kind) {
-        if let resource = resources.first(where: { $0.wireName == name }) { return (resource, "") }
+      let resources = report.updates.flatMap { update in
+        if case .replace(object.type, let resources) = update.kind { resources } else { [Resource]() }
       }
-      if let rejection = report.rejected.first(where: { $0.resource == "\(type) \(name)" }) {
-        absence = "It was set aside at \(rejection.place): \(rejection.reason)"
+      if let resource = resources.first(where: { $0.wireName == name }) {
+        if source.only.admits(type: "\(object.type)", namespace: resource.namespace) { return (resource, "") }
+        absences.append("the source \(source.name) has it and may not supply it (`only`)")
       }
+      absences += report.rejected.compactMap { absence(by: $0, of: object) }
     }
-    return (nil, absence)
+    guard absences.isEmpty else {
+      return (nil, "\(object) is not there: \(absences.joined(separator: "; "))")
+    }
+    return (nil, "\(object) is in no directory of this configuration")
+  }
+
+  private func object(_ type: TypeName) -> ObjectIdentity {
+    let parts = name.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+    return ObjectIdentity(
+      type: type, namespace: parts.count == 2 ? parts[0] : "", name: parts.last ?? "")
+  }
+
+  /// What a document that was set aside has to do with an object that is not there.
+  private func absence(by rejection: Rejection, of object: ObjectIdentity) -> String? {
+    let told = "at \(rejection.place): \(rejection.reason)"
+    if rejection.resource == "\(object)" { return "it was set aside \(told)" }
+    // It holds the object's names, and nobody can tell whose they are.
+    return rejection.resource.isEmpty ? "it may be meant by what was set aside \(told)" : nil
   }
 }

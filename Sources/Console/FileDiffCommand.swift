@@ -109,9 +109,11 @@ public struct FileDiffCommand: Sendable {
 
   // MARK: manifests
 
-  private func directories(of configuration: RelayConfiguration) -> [(source: String, path: String)] {
+  private typealias Directory = (source: String, path: String, only: SourceFilter)
+
+  private func directories(of configuration: RelayConfiguration) -> [Directory] {
     configuration.sources.compactMap { source in
-      if case .directory(let path) = source.kind { (source.name, path) } else { nil }
+      if case .directory(let path) = source.kind { (source.name, path, source.only) } else { nil }
     }
   }
 
@@ -140,9 +142,14 @@ public struct FileDiffCommand: Sendable {
   ) throws(Refusal) -> [TypeName: Collection] {
     let directories = directories(of: configuration)
     var merge = Merge(
-      sources: directories.map { MergeSource(name: $0.source, listsEverything: true) })
+      sources: directories.map { directory in
+        let only = directory.only
+        return MergeSource(
+          name: directory.source, listsEverything: true, supplies: { only.admits(type: "\($0)") },
+          admits: { only.admits(type: "\($0.type)", namespace: $0.namespace) })
+      })
     var lines: [String] = []
-    for (source, path) in directories {
+    for (source, path, _) in directories {
       let report = DirectoryReport.once(
         source: source, path: edited[source] ?? path, limits: configuration.limits, now: wallClock())
       if let fault = report.fault { lines.append("\(edited[source] ?? path): \(fault)") }

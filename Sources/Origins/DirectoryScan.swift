@@ -16,8 +16,8 @@ struct DirectoryScan: Sendable {
   /// Set: files modified less than this ago count as being written. For looks that no event led to.
   let settling: Duration?
   let now: Timestamp
-  /// Set: only documents that hold this word are looked at.
-  var mentioning: [UInt8]?
+  /// Set: only documents that may define this object are looked at.
+  var mention: Mention?
 
   struct Outcome: Sendable {
     let state: DirectoryState
@@ -29,7 +29,7 @@ struct DirectoryScan: Sendable {
   }
 
   func run() -> Outcome {
-    var walk = FolderWalk(root: path, limits: limits, watch: watch)
+    var walk = FolderWalk(root: path, limits: limits, watch: watch, needsStamps: mention == nil)
     do {
       try walk.run()
     } catch {
@@ -37,6 +37,7 @@ struct DirectoryScan: Sendable {
       report.watchTrouble = walk.watchTrouble
       return Outcome(state: state, report: report, read: [], leftUnsettled: false)
     }
+    if let mention { walk.keep(mentioning: mention, fileBytesMax: fileBytesMax) }
     let listing = walk.listing
     let wanted = Set(state.filesToRead(listing))
     var contents: [String: FileContent] = [:]
@@ -61,7 +62,7 @@ struct DirectoryScan: Sendable {
       // The stamp kept for the file is the listed one: what was read must belong to it.
       let isWhole = before == after && before == file.listed.stamp && Int64(bytes.count) == after.size
       guard isWhole else { return .unsettled }
-      return .bytes(mentioning.map { MentioningText.reduce(bytes, to: $0) } ?? bytes)
+      return .bytes(mention?.reduce(bytes) ?? bytes)
     }
   }
 

@@ -19,7 +19,7 @@ public struct DirectoryLimits: Sendable, Equatable {
 struct FolderWalk {
   /// A manifest file with what is needed to read it.
   struct Found {
-    let listed: ListedFile
+    var listed: ListedFile
     /// How to open it.
     let path: String
     /// Where it really lies: what events of its writer name.
@@ -29,6 +29,8 @@ struct FolderWalk {
   private let root: String
   private let limits: DirectoryLimits
   private let watch: FolderWatch?
+  /// False: stamps of plain files are left out, which saves who looks for one object two calls for each file.
+  private let needsStamps: Bool
   private(set) var found: [Found] = []
   private(set) var unreadableFolders: [String: String] = [:]
   private(set) var watchTrouble: String?
@@ -36,8 +38,9 @@ struct FolderWalk {
   private var watches: Set<Int32> = []
   private var entries = 0
 
-  init(root: String, limits: DirectoryLimits, watch: FolderWatch?) {
+  init(root: String, limits: DirectoryLimits, watch: FolderWatch?, needsStamps: Bool = true) {
     self.root = root
+    self.needsStamps = needsStamps
     self.limits = limits
     self.watch = watch
   }
@@ -45,6 +48,9 @@ struct FolderWalk {
   var listing: FolderListing {
     FolderListing(files: found.map(\.listed), unreadableFolders: unreadableFolders)
   }
+
+  /// Goes on with these files alone.
+  mutating func keep(_ files: [Found]) { found = files }
 
   mutating func run() throws(DirectoryFault) {
     watchPathToRoot()
@@ -58,20 +64,27 @@ struct FolderWalk {
     }
     watchFolder(root, id)
     entered.insert(id)
-    switch SystemCalls.names(in: root) {
+    switch SystemCalls.entries(in: root) {
     case .failure(let error): throw .unreadable(path: root, reason: error.text)
     case .success(let names): try enter(names, path: root, relative: "", id, depth: 1)
     }
   }
 
   private mutating func enter(
-    _ names: [String], path: String, relative: String, _ folder: FolderID, depth: Int
+    _ names: [SystemCalls.Entry], path: String, relative: String, _ folder: FolderID, depth: Int
   ) throws(DirectoryFault) {
     entries += names.count
     guard entries <= limits.entries else { throw .tooMany(path: root, limit: limits.entries) }
-    for name in names.sorted() where !name.hasPrefix(".") {
+    for entry in names.sorted(by: { $0.name < $1.name }) where !entry.name.hasPrefix(".") {
+      let name = entry.name
+      if entry.isPlainFile, !ManifestFile.isManifest(name: name) { continue }
       let path = path + "/" + name
       let relative = relative.isEmpty ? name : relative + "/" + name
+      if entry.isPlainFile, !needsStamps {
+        let listed = ListedFile(path: relative, stamp: FileStamp(inode: 0))
+        found.append(Found(listed: listed, path: path, key: FileKey(folder: folder, name: name)))
+        continue
+      }
       switch SystemCalls.status(path, followingLinks: true) {
       case .success(let status) where status.kind == .folder:
         try enterFolder(path, relative: relative, status.id, depth: depth)
@@ -99,7 +112,7 @@ struct FolderWalk {
       return
     }
     watchFolder(path, folder)
-    switch SystemCalls.names(in: path) {
+    switch SystemCalls.entries(in: path) {
     case .success(let names): try enter(names, path: path, relative: relative, folder, depth: depth + 1)
     case .failure(let error) where error.number == ENOENT: break
     case .failure(let error): unreadableFolders[relative] = error.text

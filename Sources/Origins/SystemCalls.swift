@@ -54,20 +54,28 @@ enum SystemCalls {
     return result == 0 ? .success(FileStatus(status)) : .failure(SystemError(number: errno))
   }
 
-  /// Names in a folder without `.` and `..`, in no order. Names that are not UTF-8 are left out.
-  static func names(in folder: String) -> Result<[String], SystemError> {
+  /// A name in a folder.
+  struct Entry {
+    let name: String
+    /// It is a regular file and no link to one: nothing more need be asked about it.
+    let isPlainFile: Bool
+  }
+
+  /// Entries of a folder without `.` and `..`, in no order. Names that are not UTF-8 are left out.
+  static func entries(in folder: String) -> Result<[Entry], SystemError> {
     guard let stream = unsafe opendir(folder) else { return .failure(SystemError(number: errno)) }
     defer { _ = unsafe closedir(stream) }
-    var names: [String] = []
+    var entries: [Entry] = []
     errno = 0
     while let entry = unsafe readdir(stream) {
       let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
         unsafe String(validating: bytes.prefix { $0 != 0 }, as: UTF8.self)
       }
-      if let name, name != ".", name != ".." { names.append(name) }
+      let isPlainFile = unsafe Int(entry.pointee.d_type) == Int(DT_REG)
+      if let name, name != ".", name != ".." { entries.append(Entry(name: name, isPlainFile: isPlainFile)) }
       errno = 0
     }
-    return errno == 0 ? .success(names) : .failure(SystemError(number: errno))
+    return errno == 0 ? .success(entries) : .failure(SystemError(number: errno))
   }
 
   /// The path without any link; nil when it leads nowhere.
@@ -91,6 +99,7 @@ enum SystemCalls {
     guard before.kind == .file else { return .failure(SystemError(number: EINVAL)) }
     guard before.stamp.size <= Int64(bytesMax) else { return .failure(SystemError(number: EFBIG)) }
     var bytes: [UInt8] = []
+    bytes.reserveCapacity(Int(before.stamp.size))
     var buffer = [UInt8](repeating: 0, count: 128 * 1024)
     while true {
       let count = unsafe buffer.withUnsafeMutableBytes {

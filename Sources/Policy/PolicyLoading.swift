@@ -7,12 +7,17 @@ extension PolicyRules {
   /// Endings of policy files in a folder; others are left alone.
   static let fileEndings = [".yaml", ".yml", ".json"]
 
+  /// What came of reading files.
+  public typealias Loaded = (rules: PolicyRules?, problems: [Problem], texts: [FileText])
+
   /// Reads a policy file or folder. `rules` is nil when there is any error: then the caller keeps what it
-  /// had or uses `denyAll`. Warnings alone leave rules.
-  public static func load(path: String) -> (rules: PolicyRules?, problems: [Problem]) {
-    let read = texts(path: path)
+  /// had or uses `denyAll`. Warnings alone leave rules. `texts` is what was read, good or bad.
+  public static func load(path: String) -> Loaded { load(texts(path: path)) }
+
+  private static func load(_ read: (texts: [FileText], problems: [Problem])) -> Loaded {
     let parsed = parse(read.texts)
-    return read.problems.isEmpty ? parsed : (nil, read.problems + parsed.problems)
+    let isWhole = read.problems.isEmpty
+    return (isWhole ? parsed.rules : nil, read.problems + parsed.problems, read.texts)
   }
 
   /// The texts of a policy file, or of those in a folder. Any problem: they are not all.
@@ -46,11 +51,10 @@ extension PolicyRules {
     return (texts, problems)
   }
 
-  /// Merges files in the given order.
-  public static func load(files: [String]) -> (rules: PolicyRules?, problems: [Problem]) {
-    let read = texts(files: files)
-    let parsed = parse(read.texts)
-    return read.problems.isEmpty ? parsed : (nil, read.problems + parsed.problems)
+  /// Merges files, and those of folders, in the given order.
+  public static func load(files: [String]) -> Loaded {
+    let read = files.map { texts(path: $0) }
+    return load((read.flatMap(\.texts), read.flatMap(\.problems)))
   }
 
   /// Merges texts in the given order.

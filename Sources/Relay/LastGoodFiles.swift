@@ -85,13 +85,9 @@ extension Found {
 extension Found where Value == PolicyRules {
   /// The policy of `configuration`, or the one that was good last.
   static func policy(of configuration: RelayConfiguration) throws(Unusable) -> Found {
-    let read = PolicyRules.texts(path: configuration.policyPath)
-    var problems = read.problems
-    if problems.isEmpty {
-      let now = PolicyRules.parse(read.texts)
-      if let rules = now.rules { return Found(value: rules, texts: read.texts, problems: []) }
-      problems = now.problems
-    }
+    let now = PolicyRules.load(path: configuration.policyPath)
+    if let rules = now.rules { return Found(value: rules, texts: now.texts, problems: []) }
+    let problems = now.problems
     guard let state = configuration.state else { throw Unusable(problems) }
     do throws(StoreError) {
       if let kept = try LastGoodFiles(configPath: configuration.file, state: state).policy(),

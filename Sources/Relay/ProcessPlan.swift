@@ -77,15 +77,13 @@ extension ReloadedFiles {
       self.init(plan: nil, configProblems: [error.description])
       return
     }
-    let read = PolicyRules.texts(path: configuration.policyPath)
-    let policy = PolicyRules.parse(read.texts)
-    let rules = read.problems.isEmpty ? policy.rules : nil
+    let policy = PolicyRules.load(path: configuration.policyPath)
     self.init(
-      plan: plan,
-      needsRestart: configuration.keysThatNeedRestart(since: running), rules: rules,
-      policyProblems: rules == nil ? (read.problems + policy.problems).map(\.description) : [],
+      plan: plan, needsRestart: configuration.keysThatNeedRestart(since: running), rules: policy.rules,
+      policyProblems: policy.rules == nil ? policy.problems.map(\.description) : [],
       shadow: ShadowFile(at: configuration.shadowPath),
-      texts: [.configuration: [loaded.text], .policy: rules == nil ? [] : read.texts].mapValues(\.kept))
+      texts: [.configuration: [loaded.text], .policy: policy.rules == nil ? [] : policy.texts].mapValues(
+        \.kept))
   }
 
   fileprivate init(connecting path: String, running: CompanionConfiguration) {

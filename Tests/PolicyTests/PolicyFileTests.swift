@@ -194,7 +194,7 @@ struct PolicyFileTests {
       "c.json", "{\"tests\": [{\"as\": \"spiffe://td/b\", \"sees\": [\"core/MeshConfig x\"]}]}")
     try folder.write("notes.txt", "not a policy: [")
     try folder.write(".hidden.yaml", "not a policy: [")
-    let (rules, problems) = PolicyRules.load(path: folder.path)
+    let (rules, problems, _) = PolicyRules.load(path: folder.path)
     #expect(problems == [])
     #expect(rules?.clusters.map(\.name) == ["a", "b"])
     #expect(rules?.blocked.count == 1)
@@ -205,7 +205,7 @@ struct PolicyFileTests {
     let folder = try TemporaryFolder()
     try folder.write("1.yaml", "clusters: [{name: a, identities: [\"spiffe://td/a\"]}]")
     try folder.write("2.yaml", "clusters: [{name: a, identities: [\"spiffe://td/a\"]}]")
-    let (rules, problems) = PolicyRules.load(path: folder.path)
+    let (rules, problems, _) = PolicyRules.load(path: folder.path)
     #expect(rules == nil)
     #expect(problems.map(\.position.file) == ["\(folder.path)/2.yaml", "\(folder.path)/2.yaml"])
   }
