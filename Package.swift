@@ -213,7 +213,8 @@ let package = Package(
         "Primitives", "Ring", "SPIFFE",
         "Snapshots", "TLS", "TestCertificates", "Tier", "Trail", "Transport", "Trust", "XDS",
       ]),
-    tests("Relay", ["Primitives", "Relay", .product(name: "Logging", package: "swift-log")]),
+    tests(
+      "Relay", ["Audit", "Primitives", "Relay", "SPIFFE", .product(name: "Logging", package: "swift-log")]),
     tests("Metrics", ["Metrics", "Primitives"]),
     tests("Ring", ["Primitives", "Ring"]),
     tests(

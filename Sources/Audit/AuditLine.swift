@@ -91,6 +91,25 @@ public struct AuditLine: Sendable {
       }
   }
 
+  /// Names and values of a line in its order, for who passes it on; without lists and the signature. What is no
+  /// line has as many as can be read.
+  public static func fields(of bytes: ArraySlice<UInt8>) -> [(name: String, value: String)] {
+    var scan = LineScan(bytes)
+    var fields: [(name: String, value: String)] = []
+    var opening = UInt8(ascii: "{")
+    while scan.take(opening), scan.take(UInt8(ascii: "\"")), let name = scan.string(),
+      scan.take(UInt8(ascii: ":")), let value = scan.value()
+    {
+      opening = UInt8(ascii: ",")
+      switch value {
+      case .string(let text): if name != "signature" { fields.append((name, text)) }
+      case .number(let number): fields.append((name, String(number)))
+      case .strings: break
+      }
+    }
+    return fields
+  }
+
   /// The place after this line.
   public var head: AuditHead { AuditHead(seq: seq, hash: hash) }
 }

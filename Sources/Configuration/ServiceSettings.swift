@@ -109,6 +109,14 @@ public struct AuditSettings: Sendable, Equatable {
   public var onFailure = OnFailure.stop
   /// fdatasync after each batch.
   public var sync = false
+  public var journal = Journal.events
+
+  public enum Journal: String, Sendable {
+    /// What happens, but for each delivery: too much for the limits that journald has unless told otherwise.
+    case events
+    /// Every line of the log, as it was written.
+    case all
+  }
 
   static func read(_ reader: MappingReader) -> AuditSettings? {
     var audit = AuditSettings()
@@ -119,6 +127,8 @@ public struct AuditSettings: Sendable, Equatable {
       reader.choice("onFailure", of: ["stop", "continue"]).flatMap { OnFailure(rawValue: $0.value) }
       ?? audit.onFailure
     audit.sync = reader.boolean("sync")?.value ?? audit.sync
+    audit.journal =
+      reader.choice("journal", of: ["events", "all"]).flatMap { Journal(rawValue: $0.value) } ?? audit.journal
     return audit
   }
 }

@@ -1,11 +1,11 @@
 // What serve loops note, as records of the audit log. One place, so that nothing is told to the journal and not
 // recorded. Deliveries, acknowledgements and subscriptions are no notes: there are too many of them for a journal.
 
-import Audit
+public import Audit
 import SPIFFE
 
 extension ServeNote {
-  var record: AuditRecord {
+  public var record: AuditRecord {
     var record: AuditRecord
     switch self {
     case .handshakeFailed(let address, let reason):

@@ -17,6 +17,8 @@ final class Crew: Sendable {
   /// Writes the audit log. Apart from `workers`: it belongs to the log, not to what runs on the control loop.
   let audit: ThreadWorker
   private let journal: ThreadWorker
+  /// Lines of the audit log on their way to the journal; nil where there is no journal.
+  let mirror: AuditMirror?
   let logger: Logger
 
   init(limits: Limits) {
@@ -29,6 +31,7 @@ final class Crew: Sendable {
     let journal = ThreadWorker(name: "journal", capacity: limits.workerMailbox)
     self.journal = journal
     let destination = LogDestination(worker: journal)
+    mirror = destination.form == .journal ? AuditMirror(worker: journal) : nil
     logger = Logger(label: "meshrelay") { JournalLog(label: $0, destination: destination) }
   }
 
@@ -38,7 +41,11 @@ final class Crew: Sendable {
 
   func log(_ event: TierEvent) {
     var metadata: Logger.Metadata = [:]
-    for field in event.fields { metadata[field.name] = "\(field.value)" }
+    for (name, fields) in Dictionary(grouping: event.fields, by: \.name) {
+      // A name may stand several times: all problems of a file are told.
+      metadata[name] =
+        fields.count == 1 ? "\(fields[0].value)" : .array(fields.map { "\($0.value)" })
+    }
     logger.log(level: event.level.logLevel, "\(event.message)", metadata: metadata)
   }
 

@@ -76,7 +76,7 @@ final class LogDestination: Sendable {
   }
 
   /// A journal that does not answer is not reported: there is nowhere left to say it.
-  private static func send(_ fields: [String]) {
+  static func send(_ fields: [String]) {
     let bytes = fields.map { Array($0.utf8) }
     let lengths = bytes.map(\.count)
     let all = bytes.flatMap { $0 }
@@ -125,7 +125,7 @@ extension LogDestination.Line {
   }
 
   /// `spiffeID` becomes `SPIFFEID`; whatever the journal would refuse becomes `_`.
-  private static func journalName(_ name: String) -> String {
+  static func journalName(_ name: String) -> String {
     String(
       decoding: name.utf8.prefix(48).map { byte in
         switch byte {
@@ -171,7 +171,11 @@ struct JournalLog: LogHandler {
       if let extra { all.merge(extra) { _, newer in newer } }
     }
     if let error = event.error { all["error"] = "\(error)" }
-    return all.sorted { $0.key < $1.key }.map { ($0.key, $0.value.description) }
+    return all.sorted { $0.key < $1.key }.flatMap { name, value in
+      // The journal takes a name several times, and so do people.
+      if case .array(let values) = value { return values.map { (name, $0.description) } }
+      return [(name, value.description)]
+    }
   }
 }
 

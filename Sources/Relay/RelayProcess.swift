@@ -88,7 +88,13 @@ public final class RelayProcess {
     self.trail = trail.map { [crew] file in
       TrailWriter(
         file.settings, storage: file, loops: plan.loops, laneBytes: plan.tier.limits.auditBytes,
-        worker: crew.audit)
+        worker: crew.audit,
+        mirror: crew.mirror.flatMap { mirror in
+          file.settings.isMirrored ? { @Sendable in mirror.take($0) } : nil
+        })
+    }
+    if plan.tier.audit?.isMirrored == true, crew.mirror == nil {
+      logger.warning("audit.journal is all, but there is no journal here: the log file alone has everything")
     }
     do throws(RingError) {
       loop = EventLoop(driver: try makeDriver(io))
@@ -130,7 +136,7 @@ public final class RelayProcess {
     logger.notice(
       "serving",
       metadata: [
-        "node": "\(plan.tier.node)", "io": "\(loop.kind.rawValue)",
+        "event": "start", "node": "\(plan.tier.node)", "io": "\(loop.kind.rawValue)",
         "loops": "\(threads.handles.count)",
         "listen": "\(threads.addresses.map(\.description).joined(separator: " "))",
         "version": "\(version)",
@@ -139,7 +145,7 @@ public final class RelayProcess {
     loop.run()
     threads.stop()
     admin?.stop()
-    logger.notice("stopped")
+    logger.notice("stopped", metadata: ["event": "stop"])
     control.audit.stop(reason: "asked to")
     crew.stop()
     trail?.release()

@@ -106,7 +106,8 @@ public final class AuditDesk: TimerHandler {
       report(
         TierEvent(
           .warning, "the audit log had a torn end, which was moved away",
-          [.init("path", trail.settings.path), .init("torn", torn)]))
+          [.init("path", trail.settings.path), .init("torn", torn)]
+        ).of(.start))
     }
     if let checkpoint = facts.checkpoint, checkpoint != seen.checkpoint {
       report(
@@ -115,7 +116,8 @@ public final class AuditDesk: TimerHandler {
           [
             .init("head", checkpoint.description), .init("seq", String(checkpoint.seq)),
             .init("signed", facts.isSigned ? "yes" : "no"), .init("path", trail.settings.path),
-          ]))
+          ]
+        ).of(.checkpoint))
     }
     if facts.removedFiles != seen.removedFiles, !facts.removedFiles.isEmpty {
       report(
@@ -166,9 +168,16 @@ public final class AuditDesk: TimerHandler {
 }
 
 extension TierEvent {
+  /// The same event, called in the journal as the audit log calls it.
+  func of(_ event: AuditRecord.Event) -> TierEvent {
+    var named = self
+    named.fields.append(.init("event", event.rawValue))
+    return named
+  }
+
   /// The same event, which also belongs in the audit log.
   func recording(_ record: AuditRecord) -> TierEvent {
-    var event = self
+    var event = of(record.event)
     event.record = record
     return event
   }

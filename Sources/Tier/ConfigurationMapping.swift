@@ -62,7 +62,8 @@ extension TrailSettings {
   init(_ settings: AuditSettings) {
     self.init(
       path: settings.path, maxBytes: settings.maxBytes, keep: settings.keep,
-      onFailure: settings.onFailure == .stop ? .stop : .goOn, sync: settings.sync)
+      onFailure: settings.onFailure == .stop ? .stop : .goOn, sync: settings.sync,
+      isMirrored: settings.journal == .all)
   }
 }
 

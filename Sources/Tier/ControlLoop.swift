@@ -322,7 +322,8 @@ public final class ControlLoop: TimerHandler {
           .init("version", facts.version.description), .init("origin", facts.position.origin),
           .init("sequence", String(facts.position.sequence)), .init("resources", String(facts.resources)),
           .init("changed", String(facts.changed)), .init("removed", String(facts.removed)),
-        ]))
+        ]
+      ).of(.publish))
   }
 
   // MARK: what outlives the process

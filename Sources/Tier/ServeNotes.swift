@@ -1,5 +1,6 @@
 // What serve loops note, as lines for the journal.
 
+import Audit
 import Downstream
 import SPIFFE
 
@@ -7,6 +8,7 @@ extension TierEvent {
   /// - Parameter omitted: so many like it were left out before it.
   init(_ note: ServeNote, omitted: Int) {
     self.init(note)
+    self = of(note.record.event)
     if omitted > 0 { fields.append(.init("omitted", String(omitted))) }
   }
 

@@ -18,15 +18,18 @@ public struct TrailSettings: Sendable, Equatable {
   public var onFailure: OnFailure
   /// fdatasync after every batch.
   public var sync: Bool
+  /// Every line goes to the journal, too, once it is written.
+  public var isMirrored: Bool
 
   public init(
     path: String, maxBytes: Int = 256 << 20, keep: Duration = .seconds(30 * 86_400),
-    onFailure: OnFailure = .stop, sync: Bool = false
+    onFailure: OnFailure = .stop, sync: Bool = false, isMirrored: Bool = false
   ) {
     self.path = path
     self.maxBytes = maxBytes
     self.keep = keep
     self.onFailure = onFailure
     self.sync = sync
+    self.isMirrored = isMirrored
   }
 }

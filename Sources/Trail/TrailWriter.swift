@@ -103,6 +103,8 @@ public final class TrailWriter: Sendable {
   private let bell: Bell
   private let published = Published(TrailFacts())
   private let listener = Mutex<Waker?>(nil)
+  /// Given every line once it is written.
+  private let mirror: (@Sendable ([UInt8]) -> Void)?
 
   /// Calls `run` on the worker, once for all requests since it last ran.
   private final class Bell: Sendable {
@@ -128,8 +130,10 @@ public final class TrailWriter: Sendable {
 
   /// - Parameter laneBytes: what one lane may hold before deliveries wait (`limits.auditBytes`).
   public init(
-    _ settings: TrailSettings, storage: any TrailStorage, loops: Int, laneBytes: Int, worker: any Worker
+    _ settings: TrailSettings, storage: any TrailStorage, loops: Int, laneBytes: Int, worker: any Worker,
+    mirror: (@Sendable ([UInt8]) -> Void)? = nil
   ) {
+    self.mirror = mirror
     let bell = Bell(worker)
     self.bell = bell
     self.settings = settings
@@ -251,6 +255,7 @@ public final class TrailWriter: Sendable {
   private func writePending(_ state: inout State, _ done: inout [Commit]) throws(TrailError) {
     if !state.pending.lines.isEmpty {
       try state.storage.append(state.pending.lines)
+      mirror?(state.pending.lines)
       state.facts.failure = nil
     }
     wrote(&state, &done)

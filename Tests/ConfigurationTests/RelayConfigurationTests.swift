@@ -89,6 +89,7 @@ struct RelayConfigurationTests {
       publish: { quiet: 50ms, max: 500ms }
       brake: { removes: 35%, atLeast: 5, most: 90, window: 1m }
       history: { versions: 7, keep: 2h }
+      audit: { path: log/a.jsonl, maxBytes: 2MiB, keep: 3d, onFailure: continue, sync: true, journal: all }
       loops: 3
       limits: { clients: 10, messageBytes: 1MiB, drain: 1m30s }
       """
@@ -107,6 +108,9 @@ struct RelayConfigurationTests {
     #expect(configuration.tlsMinimum == .tls12)
     #expect(configuration.shadowPath == "/etc/meshrelay/next.yaml")
     #expect(configuration.state == "/etc/meshrelay/state")
+    let audit = try #require(configuration.audit)
+    #expect(audit.path == "/etc/meshrelay/log/a.jsonl" && audit.maxBytes == 2 << 20 && audit.sync)
+    #expect(audit.keep == .seconds(3 * 86_400) && audit.onFailure == .continue && audit.journal == .all)
     #expect(configuration.staleAfter == StaleSettings(after: .seconds(86_400), then: .unready))
     #expect(configuration.admin.count == 3)
     #expect(configuration.publish.quiet == .milliseconds(50))
