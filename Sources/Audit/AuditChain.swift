@@ -112,34 +112,30 @@ private struct LineOpening {
   private var seq: UInt64
   /// Where the digits of the number and of the hash stand.
   private var number = 0..<0
-  private var hash = 0..<0
-  /// Hash of the newest line.
-  private(set) var previous: [UInt8]
+  private var hash = 0
 
   init(time: Timestamp, after head: AuditHead) {
     self.time = time
     seq = head.seq
-    previous = head.hash
-    write()
+    write(after: head.hash[...])
   }
 
   /// The newest line.
-  var head: AuditHead { AuditHead(seq: seq, hash: previous) }
+  var head: AuditHead { AuditHead(seq: seq, hash: Array(bytes[hash..<(hash + AuditHead.digits)])) }
 
-  private mutating func write() {
+  private mutating func write(after previous: ArraySlice<UInt8>) {
     bytes = AuditChain.beforeTime + Array(time.rfc3339.utf8) + AuditChain.beforeSeq
     let digits = Array(String(seq + 1).utf8)
     number = bytes.count..<(bytes.count + digits.count)
     bytes += digits + AuditChain.beforePrev
-    hash = bytes.count..<(bytes.count + AuditHead.digits)
+    hash = bytes.count
     bytes += previous + AuditChain.afterPrev
   }
 
   /// A line with this digest was written: the next one follows it.
   mutating func follow(_ digest: [UInt8]) {
     seq += 1
-    LineHasher.write(digest, to: &previous, at: 0)
-    bytes.replaceSubrange(hash, with: previous)
+    LineHasher.write(digest, to: &bytes, at: hash)
     for place in number.reversed() {
       guard bytes[place] == UInt8(ascii: "9") else {
         bytes[place] += 1
@@ -148,7 +144,7 @@ private struct LineOpening {
       bytes[place] = UInt8(ascii: "0")
     }
     // Only nines: one digit more.
-    write()
+    write(after: bytes[hash..<(hash + AuditHead.digits)])
   }
 }
 
@@ -183,8 +179,9 @@ struct LineHasher {
     }
   }
 
+  /// Of four bits. Without a branch: nothing can predict a digest.
   private static func digit(_ value: UInt8) -> UInt8 {
-    value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value
+    UInt8(ascii: "0") &+ value &+ ((value &+ 6) &>> 4) &* (UInt8(ascii: "a") - UInt8(ascii: "0") - 10)
   }
 }
 

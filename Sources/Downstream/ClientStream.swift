@@ -14,7 +14,8 @@ final class ClientStream: CallHandler, TimerHandler {
   let dialect: Dialect
   private var role: SourceRole
   private let loop: EventLoop
-  private weak var client: Client?
+  /// Nil when the call is over. Not weak: this is asked several times for each response.
+  private var client: Client?
   private var timer = TimerID.none
   private var armedFor: Instant?
   private var pushes: PushClock
@@ -24,8 +25,6 @@ final class ClientStream: CallHandler, TimerHandler {
   private var withdrawal: Withdrawal?
   /// Nil: no audit is kept.
   private let scribe: Scribe?
-  /// What responses are made from; nil without an audit, which alone asks for it.
-  private var view: View?
   /// Responses that wait for their record, and their bytes.
   private var held = (count: 0, bytes: 0)
   /// Will be asked again when records can be made.
@@ -84,7 +83,6 @@ final class ClientStream: CallHandler, TimerHandler {
   /// the stream ends instead.
   func update(_ view: View, narrows: Bool = false) {
     role.update(view)
-    if scribe != nil { self.view = view }
     viewArrivedAt = loop.now
     if narrows, call.isOpen {
       // The first of several keeps its deadline.
@@ -126,6 +124,7 @@ final class ClientStream: CallHandler, TimerHandler {
     loop.cancel(timer)
     withdrew()
     client?.ended(self, status)
+    client = nil
   }
 
   func timerFired(_ id: TimerID, tag: Int) {
@@ -168,11 +167,11 @@ final class ClientStream: CallHandler, TimerHandler {
   /// At once, or as soon as its record is written.
   private func send(_ response: StreamResponse) {
     guard let scribe else { return call.send(head: response.head, body: response.body) }
-    // Without either there is nobody to have it.
-    guard let client, let view else { return }
+    // Without a client there is nobody to have it.
+    guard let client else { return }
     held.count += 1
     held.bytes += response.byteCount
-    scribe.hold(response, of: view, for: self, who: client.who)
+    scribe.hold(response, of: role.view, for: self, who: client.who)
   }
 
   /// No further record can be made now: the stream is asked again when one can.
@@ -186,23 +185,23 @@ final class ClientStream: CallHandler, TimerHandler {
   var connection: Connection? { client?.connection }
 
   /// Its record is written: it may leave.
-  func release(_ response: StreamResponse) {
-    drop(response)
+  func release(_ message: HeldMessage) {
+    drop(message)
     guard call.isOpen else { return }
-    call.send(head: response.head, body: response.body)
+    call.send(head: message.head, body: message.body)
     // Otherwise nothing has changed since it was last asked.
     if held.count == 0, isCrowded || withdrawal != nil { pump() }
   }
 
   /// Nobody is left to have it.
-  func drop(_ response: StreamResponse) {
+  func drop(_ message: HeldMessage) {
     held.count -= 1
-    held.bytes -= response.byteCount
+    held.bytes -= message.byteCount
   }
 
   /// Its record is lost: what is not on record does not leave, and the stream cannot go on without it.
-  func deny(_ response: StreamResponse) {
-    drop(response)
+  func deny(_ message: HeldMessage) {
+    drop(message)
     guard call.isOpen else { return }
     client?.couldNotRecord()
     call.cutShort(GRPCStatus(.unavailable, "the delivery cannot be recorded: try again later"))

@@ -10,12 +10,25 @@ import SPIFFE
 import Snapshots
 import Transport
 
+/// What is left of a response when everything has been said of it: its bytes.
+struct HeldMessage {
+  let head: [UInt8]
+  let body: SharedBody?
+
+  init(_ response: StreamResponse) {
+    head = response.head
+    body = response.body
+  }
+
+  var byteCount: Int { head.count + (body?.byteCount ?? 0) }
+}
+
 final class Scribe: TimerHandler {
   private struct Held {
     /// Number of its record within this loop.
     let record: UInt64
     let stream: ClientStream
-    let response: StreamResponse
+    let message: HeldMessage
   }
 
   private let lane: AuditLane
@@ -81,15 +94,18 @@ final class Scribe: TimerHandler {
   // MARK: responses
 
   /// Records a delivery and keeps the response until the record is written; then `stream` is given it back.
-  func hold(_ response: StreamResponse, of view: View, for stream: ClientStream, who: AuditPiece) {
+  func hold(
+    _ response: StreamResponse, of view: @autoclosure () -> View, for stream: ClientStream, who: AuditPiece
+  ) {
     append(.deliver, who, what(response, view))
     mustHandOver = true
-    held.append(Held(record: recorded, stream: stream, response: response))
+    held.append(Held(record: recorded, stream: stream, message: HeldMessage(response)))
     handOverIfLarge()
   }
 
-  private func what(_ response: StreamResponse, _ view: View) -> AuditPiece {
-    delivered.piece(of: response.typeURL, response.version, in: view.number) {
+  private func what(_ response: StreamResponse, _ view: () -> View) -> AuditPiece {
+    delivered.piece(of: response.typeURL, response.version, in: response.view) {
+      let view = view()
       // A part of a view (names, a withdrawal) has a version of its own: the whole one is in a `publish`.
       let type = Scribe.type(named: response.typeURL)
       let whole = type.map { view.content(of: $0).version.description }
@@ -116,14 +132,14 @@ final class Scribe: TimerHandler {
     while index < ready.count {
       let stream = ready[index].stream
       guard let connection = stream.connection else {
-        stream.drop(ready[index].response)
+        stream.drop(ready[index].message)
         index += 1
         continue
       }
       // Responses of one client in a row share its records of TLS.
       connection.batch {
         repeat {
-          ready[index].stream.release(ready[index].response)
+          ready[index].stream.release(ready[index].message)
           index += 1
         } while index < ready.count
           && (ready[index].stream === stream || ready[index].stream.connection === connection)
@@ -181,7 +197,7 @@ final class Scribe: TimerHandler {
   private func deny(after record: UInt64) {
     let denied = held.filter { $0.record > record }
     held.removeAll { $0.record > record }
-    for entry in denied { entry.stream.deny(entry.response) }
+    for entry in denied { entry.stream.deny(entry.message) }
   }
 }
 

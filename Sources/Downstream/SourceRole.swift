@@ -91,6 +91,14 @@ enum SourceRole {
     }
   }
 
+  /// What responses are made from.
+  var view: View {
+    switch self {
+    case .ads(let server): server.view
+    case .classic(let source): source.view
+    }
+  }
+
   /// All subscriptions in the order of their first requests.
   var status: [SubscriptionStatus] {
     switch self {

@@ -17,7 +17,8 @@ public import Snapshots
 public struct MCPSource {
   public let method: MCPMethod
   private let limits: Limits
-  private var view = View.nothing
+  /// What responses are made from.
+  public private(set) var view = View.nothing
   /// By collection name; the array below has its order.
   private var agenda = Agenda()
   private var subscriptions: [CollectionSubscription] = []

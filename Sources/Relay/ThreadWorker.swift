@@ -2,6 +2,7 @@
 // resolver, audit, journal. Jobs run in order; their number is bounded; results travel back through a
 // mailbox of the loop that wants them.
 
+import CLinux
 import Dispatch
 import Foundation
 import Primitives
@@ -71,8 +72,8 @@ extension Thread {
   /// Starts a named thread. Loops are born inside `body`, so that the compiler proves their confinement.
   static func start(named name: String, _ body: @escaping @Sendable () -> Void) {
     let thread = Thread {
-      // Only the thread itself can give the kernel its name.
-      Thread.current.name = name
+      // Not by `Thread.name`: that is lost when the new thread is faster than the one that started it.
+      _ = unsafe linux_name_thread(name)
       body()
     }
     thread.stackSize = 8 * 1024 * 1024

@@ -31,8 +31,8 @@ public final class Call {
   }
 
   public let stream: StreamID
-  /// Nil after the connection is gone.
-  public private(set) weak var connection: Connection?
+  /// Nil when the call is over. Not weak: a connection with weak references pays for each of its retains.
+  public private(set) var connection: Connection?
   private var side: Side
   private var handler: (any CallHandler)?
   /// The status this side finished with (server).
@@ -249,6 +249,7 @@ public final class Call {
     isOver = true
     let handler = handler
     self.handler = nil
+    connection = nil
     handler?.callEnded(self, status)
   }
 }

@@ -21,7 +21,8 @@ public typealias ADSServerEvent = StreamEvent
 public struct ADSServer {
   public let dialect: ADSDialect
   private let limits: Limits
-  private var view = View.nothing
+  /// What responses are made from.
+  public private(set) var view = View.nothing
   /// By type URL; the arrays below have its order.
   private var agenda = Agenda()
   // One of the two is in use, by dialect. Beside an enum, not in it: in place, a request costs what it
