@@ -10,6 +10,10 @@ import Synchronization
 public final class AuditLane: Sendable {
   private struct Queue {
     var waiting = AuditBatch()
+    /// Of what waits.
+    var publications: Publications?
+    /// Of what was lost.
+    var missed: Publications?
     /// Accepted so far, written or not.
     var accepted: UInt64 = 0
     var lost = 0
@@ -22,6 +26,10 @@ public final class AuditLane: Sendable {
     /// The lane's count of records with this batch.
     public let upTo: UInt64
     public let lost: Int
+    /// Of the batch.
+    public let publications: Publications?
+    /// That are lost.
+    public let missed: Publications?
   }
 
   private let queue = Mutex(Queue())
@@ -49,17 +57,28 @@ public final class AuditLane: Sendable {
 
   /// Hands records over. False when they did not fit: then they are lost, and counted.
   @discardableResult
-  public func hand(_ batch: AuditBatch) -> Bool {
+  public func hand(_ batch: AuditBatch) -> Bool { hand(batch, nil) }
+
+  /// Hands over what a publication says. While very much waits `brief` is taken in its place; beyond that the log says
+  /// which publications it does not have, because deliveries refer to their versions.
+  public func hand(_ batch: AuditBatch, brief: () -> AuditBatch, sequence: UInt64) {
+    let isCrowded = bytes.load(ordering: .relaxed) + batch.bytes.count > bytesMost / 2
+    let fitting = isCrowded ? brief() : batch
+    _ = hand(fitting, Publications(count: fitting.count, first: sequence, last: sequence))
+  }
+
+  private func hand(_ batch: AuditBatch, _ publications: Publications?) -> Bool {
     guard !batch.isEmpty else { return true }
     let fits = queue.withLock { queue in
+      // They count as passed in any case: nobody waits for what will never be written.
+      queue.accepted &+= UInt64(batch.count)
       guard queue.waiting.bytes.count + batch.bytes.count <= bytesMost else {
         queue.lost &+= batch.count
-        // They count as passed: nobody waits for what will never be written.
-        queue.accepted &+= UInt64(batch.count)
+        queue.missed = Publications.together(queue.missed, publications)
         return false
       }
       queue.waiting.append(batch)
-      queue.accepted &+= UInt64(batch.count)
+      queue.publications = Publications.together(queue.publications, publications)
       bytes.store(queue.waiting.bytes.count, ordering: .relaxed)
       return true
     }
@@ -73,9 +92,12 @@ public final class AuditLane: Sendable {
   public func take() -> Load? {
     queue.withLock { queue in
       guard !queue.waiting.isEmpty || queue.lost > 0 else { return nil }
-      let load = Load(batch: queue.waiting, upTo: queue.accepted, lost: queue.lost)
+      let load = Load(
+        batch: queue.waiting, upTo: queue.accepted, lost: queue.lost, publications: queue.publications,
+        missed: queue.missed)
       queue.waiting = AuditBatch()
       queue.lost = 0
+      (queue.publications, queue.missed) = (nil, nil)
       return load
     }
   }

@@ -71,9 +71,9 @@ public struct NameList: Sendable, Equatable {
   public static let namesMost = 100
 
   /// Nil when there are none: the record then says nothing of them.
-  public init?(_ all: [String]) {
+  public init?(_ all: [String], most: Int = NameList.namesMost) {
     guard !all.isEmpty else { return nil }
-    names = Array(all.prefix(NameList.namesMost))
+    names = Array(all.prefix(most))
     count = all.count
   }
 }

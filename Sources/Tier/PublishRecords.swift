@@ -8,8 +8,9 @@ import Primitives
 import Snapshots
 
 extension Publication {
-  /// Records of all views that changed. Views that took the same step share one.
-  func records(reason: String, now: Timestamp) -> AuditBatch {
+  /// Records of all views that changed. Views that took the same step share one. `isBrief`: without names, for a log
+  /// that cannot be written and has very much waiting.
+  func records(reason: String, isBrief: Bool = false, now: Timestamp) -> AuditBatch {
     var batch = AuditBatch()
     var open = changes[...]
     // Sorted by class: equal steps of different classes lie apart, so that they are collected by content.
@@ -24,11 +25,13 @@ extension Publication {
       let clusters = clustersOf[step] ?? []
       var record = AuditRecord(
         .publish, type: step.type.description, version: step.version.description,
-        sequence: generation.snapshot.position.sequence, reason: reason)
+        sequence: generation.snapshot.position.sequence,
+        reason: isBrief ? reason + "; names are left out: the log could not be written" : reason)
+      let namesMost = isBrief ? 0 : NameList.namesMost
       record.clusters = NameList(clusters.sorted().map { generation.rules.clusters[$0].name })
-      record.added = NameList(step.added)
-      record.changed = NameList(step.changed)
-      record.removed = NameList(step.removed)
+      record.added = NameList(step.added, most: namesMost)
+      record.changed = NameList(step.changed, most: namesMost)
+      record.removed = NameList(step.removed, most: namesMost)
       batch.append(record, at: now)
     }
     return batch

@@ -329,7 +329,10 @@ final class PublishingDesk: Sendable {
     because reason: String, _ now: Timestamp
   ) {
     // Recorded first: what serve loops deliver of it stands behind its names in the log.
-    audit?.hand(publication.records(reason: reason, now: now))
+    audit?.hand(
+      publication.records(reason: reason, now: now),
+      brief: { publication.records(reason: reason, isBrief: true, now: now) },
+      sequence: publication.generation.snapshot.position.sequence)
     publish(publication.generation)
     report.fill(from: state.merge, state.order)
     report.published = facts(of: publication.generation, step)

@@ -61,6 +61,8 @@ public final class TrailWriter: Sendable {
     var signer: TrailSigner?
     /// Lost records that no written line tells of.
     var unsaid = 0
+    /// Of those, what publications said.
+    var missed: Publications?
     var facts = TrailFacts()
     /// Failed at the last try: only `tick` tries again.
     var isPaused = false
@@ -81,6 +83,9 @@ public final class TrailWriter: Sendable {
     var checkpoint: AuditHead?
     var isSigned = false
     var holdsStart = false
+    /// Whose records these are, or whose loss they tell.
+    var publications: Publications?
+    var tellsOfMissed = false
   }
 
   private struct Commit: Sendable {
@@ -291,16 +296,34 @@ public final class TrailWriter: Sendable {
     for index in lanes.indices.reversed() {
       if let load = lanes[index].take() { loads.append((index, load)) }
     }
-    for load in loads { noteLost(load.load.lost, &state) }
+    for load in loads {
+      noteLost(load.load.lost, &state)
+      state.missed = Publications.together(state.missed, load.load.missed)
+    }
     if var start = state.start, !state.pending.holdsStart {
       start.record.torn = state.facts.torn
       append(AuditBatch(start.record, at: start.time), &state)
       state.pending.holdsStart = true
     }
-    for (lane, load) in loads.reversed() {
-      append(load.batch, &state)
-      state.pending.commits.append(Commit(lane: lane, upTo: load.upTo))
-    }
+    // What serve loops wrote refers to what the publisher did, or did not.
+    let firstServing = lanes.count - serving.count
+    for (lane, load) in loads.reversed() where lane < firstServing { append(load, of: lane, &state) }
+    tellOfMissed(&state)
+    for (lane, load) in loads.reversed() where lane >= firstServing { append(load, of: lane, &state) }
+  }
+
+  private func append(_ load: AuditLane.Load, of lane: Int, _ state: inout State) {
+    append(load.batch, &state)
+    state.pending.commits.append(Commit(lane: lane, upTo: load.upTo))
+    state.pending.publications = Publications.together(state.pending.publications, load.publications)
+  }
+
+  private func tellOfMissed(_ state: inout State) {
+    guard let missed = state.missed else { return }
+    state.missed = nil
+    append(AuditBatch(missed.record, at: state.now), &state)
+    state.pending.publications = Publications.together(state.pending.publications, missed)
+    state.pending.tellsOfMissed = true
   }
 
   private func noteLost(_ count: Int, _ state: inout State) {
@@ -366,8 +389,10 @@ public final class TrailWriter: Sendable {
   private func drop(_ state: inout State, _ done: inout [Commit]) {
     // What waits in the lanes is lost, too: it would only wait longer.
     take(&state)
-    // The start and checkpoints come again.
-    let own = (state.pending.holdsStart ? 1 : 0) + (state.pending.checkpoint == nil ? 0 : 1)
+    // The start and checkpoints come again, and so does what is told of lost publications.
+    let own = [state.pending.holdsStart, state.pending.checkpoint != nil, state.pending.tellsOfMissed]
+      .count { $0 }
+    state.missed = state.pending.publications
     done += state.pending.commits
     noteLost(max(0, state.pending.records - own), &state)
     state.pending = Pending()

@@ -46,4 +46,27 @@ struct AuditLaneTests {
     lane.commit(upTo: 41)
     #expect(!lane.isFull && lane.committed == 41)
   }
+
+  @Test func publicationsLoseTheirNamesFirstAndAreNamedWhenLost() {
+    let lane = AuditLane(bytesSoft: 1000) {}
+    let record = batch(1).bytes.count
+    // Half of what may wait is for records with names.
+    for sequence in 1...UInt64(60) {
+      lane.hand(batch(2), brief: { batch(1) }, sequence: sequence)
+    }
+    let whole = 2000 / (2 * record)
+    let brief = (4000 - whole * 2 * record) / record
+    let load = lane.take()
+    #expect(load?.batch.count == 2 * whole + brief)
+    let kept = UInt64(whole + brief)
+    #expect(load?.publications == Publications(count: 2 * whole + brief, first: 1, last: kept))
+    #expect(load?.missed == Publications(count: 60 - Int(kept), first: kept + 1, last: 60))
+    #expect(load?.lost == 60 - Int(kept))
+    lane.commit(upTo: load?.upTo ?? 0)
+    // There is room again.
+    lane.hand(batch(2), brief: { batch(1) }, sequence: 61)
+    let later = lane.take()
+    #expect(later?.batch.count == 2 && later?.missed == nil)
+    #expect(later?.publications == Publications(count: 2, first: 61, last: 61))
+  }
 }

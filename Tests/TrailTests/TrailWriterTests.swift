@@ -257,4 +257,46 @@ struct TrailWriterTests {
     #expect(verifier.summary.lost == lost)
     trail.release()
   }
+
+  /// Whatever becomes of a publication's record, the log has its version or says that it has not.
+  @Test(.enabled(if: TemporaryFolder.mayMount, "may not mount"), arguments: [false, true])
+  func publicationsThatAreLostAreNamed(_ goesOn: Bool) throws {
+    let folder = TemporaryFolder(bytes: 64 << 10)
+    let trail = writer(folder, onFailure: goesOn ? .goOn : .stop, laneBytes: 64)
+    trail.begin(AuditRecord(.start), now: noon)
+    folder.write([UInt8](repeating: 1, count: 52 << 10), to: "filler")
+    var sequence: UInt64 = 0
+    func publish() {
+      sequence += 1
+      var record = AuditRecord(.publish, version: "v\(sequence)", sequence: sequence, reason: "source")
+      record.added = NameList(["ns/" + String(repeating: "n", count: 200)])
+      var brief = record
+      brief.added = NameList(record.added?.names ?? [], most: 0)
+      trail.publisher.hand(
+        AuditBatch(record, at: noon), brief: { AuditBatch(brief, at: noon) }, sequence: sequence)
+    }
+    while trail.facts.failure == nil, sequence < 1000 { publish() }
+    for _ in 0..<60 { publish() }
+    unsafe unlink(folder.path + "/filler")
+    trail.retry()
+    publish()
+    #expect(trail.facts.failure == nil && trail.facts.lost > 0)
+    let lines = String(decoding: folder.bytes(), as: UTF8.self).split(separator: "\n")
+    let missing = (1...sequence).filter { number in
+      !lines.contains { $0.contains("\"version\":\"v\(number)\"") }
+    }
+    let told = try #require(lines.first { $0.contains("\"omitted\"") })
+    #expect(UInt64(missing.count) == trail.facts.lost)
+    #expect(told.contains("\"omitted\":\(missing.count)"))
+    let (first, last) = (try #require(missing.first), try #require(missing.last))
+    #expect(told.contains("from sequence \(first) to \(last) is in part not recorded"))
+    // It stands before what is published later, and is told once.
+    let place = try #require(lines.firstIndex(of: told))
+    let next = try #require(lines.firstIndex { $0.contains("\"version\":\"v\(sequence)\"") })
+    #expect(place < next && lines.count { $0.contains("\"omitted\"") } == 1)
+    // Names go first: some are left of what waited.
+    #expect(goesOn || lines.contains { $0.contains("\"added\":[],\"addedCount\":1") })
+    _ = events(of: [folder.bytes()])
+    trail.release()
+  }
 }
