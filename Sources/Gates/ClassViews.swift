@@ -63,8 +63,14 @@ struct ClassViews: Sendable {
     var shared: [Version: Collection] = [:]
     return edits.sorted { $0.key < $1.key }.map { candidate, edits in
       let before = visible[candidate][change.type] ?? .empty
-      let after = ClassViews.shared(
-        before.applying(upserts: edits.upserts, removals: edits.removals), &shared)
+      // Who saw nothing and now sees all there is, as it is, needs no collection of its own.
+      let seesAll =
+        before.isEmpty && edits.upserts.count == change.after.count
+        && rules.classes[candidate].redaction == nil
+      let after =
+        seesAll
+        ? change.after
+        : ClassViews.shared(before.applying(upserts: edits.upserts, removals: edits.removals), &shared)
       visible[candidate][change.type] = after
       return Step(classIndex: candidate, type: change.type, before: before, after: after)
     }

@@ -86,12 +86,15 @@ public struct GlobList: Hashable, Sendable {
   public let patterns: [GlobPattern]
   private let exact: Set<String>
   private let others: [GlobPattern]
+  /// Of types: all of them, which is what most rules say.
+  let isEveryType: Bool
 
   public init(_ patterns: [GlobPattern]) {
     precondition(!patterns.isEmpty, "a list without patterns would match nothing, which no rule may say")
     self.patterns = Set(patterns).sorted()
     exact = Set(patterns.filter(\.isExact).map(\.text))
     others = self.patterns.filter { !$0.isExact }
+    isEveryType = patterns.contains { $0.text == "*/*" }
   }
 
   public func matches(_ subject: String) -> Bool {

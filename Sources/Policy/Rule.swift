@@ -43,7 +43,7 @@ public struct Rule: Sendable {
   public let sources: [String]?
 
   public func matches(_ facts: ResourceFacts) -> Bool {
-    (types?.matches(facts.type.description) ?? true)
+    (types.map { $0.isEveryType || $0.matches(facts.type.description) } ?? true)
       && (namespaces?.matches(facts.namespace) ?? true)
       && (names?.matches(facts.name) ?? true)
       && (sources?.contains(facts.source) ?? true)

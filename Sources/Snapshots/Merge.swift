@@ -95,6 +95,8 @@ public struct Merge: Sendable {
     public let type: TypeName
     public let upserts: [Resource]
     public let removals: [String]
+    /// All there is of the type from now on.
+    public let after: Collection
   }
 
   /// All conflicts that stand, by type and name.
@@ -220,19 +222,24 @@ public struct Merge: Sendable {
       let kept = collection.resources.filter { maySupply($0) }
       let whole = kept.count == collection.count ? collection : Collection(kept)
       served[type] = whole
-      merged[type] = resume(type, with: kept) ? whole : Collection(kept.filter { isConfigured($0.source) })
-      if !kept.isEmpty { change.types.append(TypeChange(type: type, upserts: kept, removals: [])) }
+      merged[type] = resume(type, with: whole) ? whole : Collection(kept.filter { isConfigured($0.source) })
+      if !kept.isEmpty {
+        change.types.append(TypeChange(type: type, upserts: kept, removals: [], after: whole))
+      }
     }
     change.readinessChanged = true
     return change
   }
 
   /// Gives every source its part of a restored collection; false when some part is of none of them.
-  private mutating func resume(_ type: TypeName, with resources: [Resource]) -> Bool {
+  private mutating func resume(_ type: TypeName, with whole: Collection) -> Bool {
+    let resources = whole.resources
     var given = 0
     for index in sources.indices {
       let own = resources.filter { $0.source == sources[index].spec.name }
-      if !own.isEmpty { sources[index].collections[type] = Collection(own) }
+      if !own.isEmpty {
+        sources[index].collections[type] = own.count == whole.count ? whole : Collection(own)
+      }
       given += own.count
     }
     return given == resources.count
@@ -309,7 +316,8 @@ public struct Merge: Sendable {
     guard wasReady, served[type] != nil else { return }
     served[type] = merged[type]
     if !winners.isEmpty || !losses.isEmpty {
-      change.types.append(TypeChange(type: type, upserts: winners, removals: losses))
+      change.types.append(
+        TypeChange(type: type, upserts: winners, removals: losses, after: merged[type] ?? .empty))
     }
   }
 
@@ -339,7 +347,7 @@ public struct Merge: Sendable {
     let upserts = new.resources.filter { old[$0.wireName]?.isInterchangeable(with: $0) != true }
     let removals = old.names.filter { !new.contains($0) }
     if !upserts.isEmpty || !removals.isEmpty {
-      change.types.append(TypeChange(type: type, upserts: upserts, removals: removals))
+      change.types.append(TypeChange(type: type, upserts: upserts, removals: removals, after: new))
     }
   }
 

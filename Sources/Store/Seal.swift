@@ -38,6 +38,8 @@ extension SealedContent {
   /// The address of an element: its bytes, and what is known of it beside them.
   static func address(of encoded: [UInt8], type: TypeName, source: String) -> Data {
     var content = SealedContent()
+    content.bytes.reserveCapacity(
+      4 * 8 + type.group.utf8.count + type.kind.utf8.count + source.utf8.count + encoded.count)
     content.append(type)
     content.append(source)
     content.append(encoded)

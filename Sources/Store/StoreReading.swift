@@ -157,26 +157,18 @@ struct StoreReading {
         FROM entry JOIN element ON element.id = entry.element
         WHERE entry.since <= ?1 AND entry.until > ?1 ORDER BY entry.type, entry.name
         """, arguments: [number])
-    while let row = try rows.next() {
-      guard let type = types[try row.decode(Int64.self, atIndex: 0)] else { throw Damage("a type") }
-      let resource = try element(row, type)
-      let name = try row.decode(String.self, atIndex: 1)
-      guard resource.wireName == name else { throw Damage("the name of \(name)") }
-      resources[type, default: []].append(resource)
+    var waiting: [StoredElement] = []
+    while true {
+      let row = try rows.next()
+      if let row { waiting.append(try StoredElement(row, types)) }
+      guard row == nil || waiting.count == StoredElement.provenAtOnce else { continue }
+      for resource in try StoredElement.prove(waiting) {
+        resources[resource.type, default: []].append(resource)
+      }
+      waiting.removeAll(keepingCapacity: true)
+      if row == nil { break }
     }
     return resources.mapValues { Collection($0) }
-  }
-
-  private func element(_ row: Row, _ type: TypeName) throws -> Resource {
-    let source = try row.decode(String.self, atIndex: 3)
-    let encoded = [UInt8](try row.decode(Data.self, atIndex: 4))
-    let address = SealedContent.address(of: encoded, type: type, source: source)
-    guard try row.decode(Data.self, atIndex: 2) == address else { throw Damage("an element of \(type)") }
-    do {
-      return try Admission.readmit(type: type, encoded: encoded, source: source)
-    } catch {
-      throw Damage("an element of \(type): \(error.what)")
-    }
   }
 
   /// What a row says against the content it stands for.
