@@ -47,9 +47,13 @@ public struct BundleFiles: Sendable, Equatable {
   }
 
   private static func load(_ trustDomain: TrustDomain, from path: String) throws(IdentityError) -> Bundle {
+    // Before it is read: one that is replaced meanwhile is read again.
+    let writtenAt = FileStamp(path: path)?.writtenAt
     let text = try SmallFile.read(path)
     do {
-      return try Bundle.parse(text, trustDomain: trustDomain)
+      var bundle = try Bundle.parse(text, trustDomain: trustDomain)
+      bundle.obtainedAt = writtenAt
+      return bundle
     } catch {
       throw .bundle(path: path, trustDomain, error)
     }

@@ -2,7 +2,8 @@
 //
 // Our own trust domain's bundle comes from where our SVID comes from, never from a federation: who could write it
 // could make himself anybody. For other trust domains the operator's own word comes before what an agent hands
-// on: an endpoint of `federation`, then a file of `bundles`, then the Workload API. What a source can no longer
+// on: an endpoint of `federation`, then a file of `bundles`, then the Workload API. What an endpoint had published
+// before this process was started gives way to any newer word (decision 088). What a source can no longer
 // give stays as it was last; what it takes back is gone, our own SVID included. Bundles are never merged, not even of one trust domain.
 
 public import Primitives
@@ -22,6 +23,8 @@ public struct IdentityBook: Sendable {
   private var fromFiles: [TrustDomain: Bundle] = [:]
   /// From bundle endpoints.
   private var fromEndpoints: [TrustDomain: Bundle] = [:]
+  /// From bundle endpoints that have not answered since the process was started.
+  private var kept: [TrustDomain: Bundle] = [:]
 
   public init() {}
 
@@ -57,17 +60,37 @@ public struct IdentityBook: Sendable {
   }
 
   /// What an endpoint of another trust domain publishes.
-  public mutating func take(published bundle: Bundle) { fromEndpoints[bundle.trustDomain] = bundle }
+  public mutating func take(published bundle: Bundle) {
+    fromEndpoints[bundle.trustDomain] = bundle
+    kept[bundle.trustDomain] = nil
+  }
+
+  /// What an endpoint published last before this process was started.
+  public mutating func take(kept bundle: KeptBundle) {
+    var dated = bundle.bundle
+    dated.obtainedAt = bundle.fetchedAt
+    kept[dated.trustDomain] = dated
+  }
 
   /// Forgets what endpoints have published that are not asked any more.
   public mutating func keep(endpointsOf trustDomains: Set<TrustDomain>) {
     fromEndpoints = fromEndpoints.filter { trustDomains.contains($0.key) }
+    kept = kept.filter { trustDomains.contains($0.key) }
   }
 
-  /// The newest bundle of a trust domain, whoever we are.
+  /// The bundle of a trust domain that counts, whoever we are.
   public func bundle(of trustDomain: TrustDomain) -> Bundle? {
     if trustDomain == svid?.id.trustDomain { return fromAgent[trustDomain] ?? fromFiles[trustDomain] }
-    return fromEndpoints[trustDomain] ?? fromFiles[trustDomain] ?? fromAgent[trustDomain]
+    if let published = fromEndpoints[trustDomain] { return published }
+    let other = fromFiles[trustDomain] ?? fromAgent[trustDomain]
+    guard let kept = kept[trustDomain] else { return other }
+    return other.map { $0.isNewer(than: kept) ? $0 : kept } ?? kept
+  }
+
+  /// Whether the bundle that counts is what an endpoint published before this process was started.
+  public func isKept(_ trustDomain: TrustDomain) -> Bool {
+    guard let kept = kept[trustDomain] else { return false }
+    return bundle(of: trustDomain) == kept
   }
 
   private static func next(
@@ -76,13 +99,10 @@ public struct IdentityBook: Sendable {
     new.merging(old.filter { kept.contains($0.key) }) { new, _ in new }
   }
 
-  /// Whom we trust, for an SVID of `own`.
-  func bundles(own: TrustDomain) -> [TrustDomain: Bundle] {
-    // A file beside an endpoint is what to begin with, until the endpoint has answered.
-    var bundles = fromAgent.merging(fromFiles) { _, file in file }
-    bundles.merge(fromEndpoints) { _, published in published }
-    bundles[own] = fromAgent[own] ?? fromFiles[own]
-    return bundles
+  /// Everybody's bundle that counts.
+  private var bundles: [TrustDomain: Bundle] {
+    let known = Set(fromAgent.keys).union(fromFiles.keys).union(fromEndpoints.keys).union(kept.keys)
+    return Dictionary(uniqueKeysWithValues: known.map { ($0, bundle(of: $0)) }).compactMapValues { $0 }
   }
 
   /// Trust domains for which a file and the Workload API both have a bundle, sorted: one of them does not count.
@@ -91,7 +111,7 @@ public struct IdentityBook: Sendable {
   /// Nil before there is an SVID and its own trust domain's bundle.
   public func credentials(generation: UInt64) -> Credentials? {
     guard let svid else { return nil }
-    let bundles = bundles(own: svid.id.trustDomain)
+    let bundles = bundles
     guard bundles[svid.id.trustDomain] != nil else { return nil }
     return Credentials(svid: svid, bundles: bundles, generation: generation, withdrawnAt: withdrawnAt)
   }

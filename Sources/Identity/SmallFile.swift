@@ -29,6 +29,8 @@ struct FileStamp: Equatable {
     mode = UInt32(status.st_mode) & 0o7777
   }
 
+  var writtenAt: Timestamp { Timestamp(milliseconds: modified / 1_000_000) }
+
   var text: String { "\(device):\(inode):\(size):\(modified):\(changed)" }
 
   private static func nanoseconds(_ time: timespec) -> Int64 {

@@ -173,11 +173,11 @@ final class IdentityWatch: TimerHandler {
         start(endpoint)
         continue
       }
-      book.take(published: found.bundle)
+      book.take(kept: found)
       keptSince[endpoint.trustDomain] = found.fetchedAt
       report(
         TierEvent(
-          .notice, "a kept bundle is used until its endpoint answers",
+          .notice, "a kept bundle is used until its endpoint answers, or somebody has a newer one",
           [
             .init("trust_domain", endpoint.trustDomain.name), .init("fetched_at", found.fetchedAt.rfc3339),
           ]))
@@ -434,7 +434,10 @@ extension IdentityWatch: BundleEndpointOwner {
 
   func endpoint(_ endpoint: BundleEndpoint, isInTrouble trouble: BundleEndpointTrouble) {
     let kept = keptSince[endpoint.trustDomain].map {
-      ". In use is what it published before this process was started, fetched at \($0.rfc3339)"
+      ". It has not answered since this process was started; "
+        + (book.isKept(endpoint.trustDomain)
+          ? "in use is what it published before, fetched at \($0.rfc3339)"
+          : "what it published before, fetched at \($0.rfc3339), has given way to a newer bundle")
     }
     settle(.endpoint(endpoint.trustDomain), trouble.description + (kept ?? ""))
   }

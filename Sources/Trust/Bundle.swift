@@ -18,6 +18,8 @@ public struct Bundle: Sendable, Hashable {
   public let refreshHint: Duration?
   /// When the last of the anchors expires; nil without anchors.
   public let notAfter: Timestamp?
+  /// When this was the newest there was: when a file was written, a document fetched. Nil: now.
+  public var obtainedAt: Timestamp?
 
   /// Checks that every certificate is a signing certificate fit for `trustDomain`.
   public init(
@@ -75,6 +77,13 @@ public struct Bundle: Sendable, Hashable {
       throw .certificates(error)
     }
     return try Bundle(trustDomain: trustDomain, anchors: certificates.map(\.der))
+  }
+
+  /// Whether this word of a trust domain comes after `other`: by the publisher's own count, else by time.
+  public func isNewer(than other: Bundle) -> Bool {
+    if let sequence, let before = other.sequence { return sequence > before }
+    guard let obtainedAt else { return true }
+    return other.obtainedAt.map { obtainedAt > $0 } ?? false
   }
 
   /// A SPIFFE bundle document; its `keys` may be empty.

@@ -18,8 +18,11 @@ struct BundleDocument {
     }
     var anchors: [[UInt8]] = []
     for (index, key) in set.keys.enumerated() {
-      // Publishers put exactly one certificate; consumers take the first. An entry without one is passed over.
-      guard key.kty != nil, key.use == "x509-svid", let text = key.x5c?.first else { continue }
+      // Publishers put exactly one certificate; consumers take the first. An entry without one is passed over, and so is
+      // one of a type or a use that the standard does not know.
+      guard let type = key.kty, BundleDocument.keyTypes.contains(type), key.use == "x509-svid",
+        let text = key.x5c?.first
+      else { continue }
       guard let der = Data(base64Encoded: text) else { throw .keyUnreadable(index: index) }
       anchors.append(Array(der))
     }
@@ -27,6 +30,8 @@ struct BundleDocument {
     sequence = set.sequence
     refreshHint = set.refreshHint.map { .seconds($0) }
   }
+
+  private static let keyTypes = ["EC", "RSA"]
 
   private struct KeySet: Decodable {
     let keys: [Key]

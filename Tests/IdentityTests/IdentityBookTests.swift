@@ -7,6 +7,7 @@ import Primitives
 import SPIFFE
 import TestCertificates
 import Testing
+import Transport
 import Trust
 
 private let td = TestAuthority("td")
@@ -48,6 +49,47 @@ struct IdentityBookTests {
     #expect(try anchors(book, "other") == [fileOther.certificate], "others: the operator's own word")
     #expect(try anchors(book, "third") != nil)
     #expect(book.doublyTold.map(\.name) == ["other", "td"])
+  }
+
+  /// What an endpoint published before the process was started is an older word than any that came since.
+  @Test func aKeptBundleGivesWayToANewerWord() throws {
+    let (kept, published, time) = (TestAuthority("other"), TestAuthority("other"), epoch.seconds)
+    func endpoint() throws -> BundleEndpoint {
+      BundleEndpoint(
+        trustDomain: try domain("other"), target: HTTPSTarget(host: "h", port: 1, path: "/"), profile: .web)
+    }
+    func book(fileAt seconds: Int64?, sequence: UInt64? = nil, federated: Bool) throws -> IdentityBook {
+      var book = IdentityBook()
+      book.take(try fromAgent(federated ? ["other": agentOther.certificate] : [:]))
+      if let seconds {
+        var file = try Bundle(
+          trustDomain: domain("other"), anchors: [fileOther.certificate], sequence: sequence)
+        file.obtainedAt = Timestamp(seconds: seconds)
+        book.take(files: ([try domain("other"): file], [:]))
+      }
+      let other = try Bundle(trustDomain: domain("other"), anchors: [kept.certificate], sequence: 7)
+      book.take(
+        kept: KeptBundle(endpoint: try endpoint(), bundle: other, fetchedAt: Timestamp(seconds: time)))
+      return book
+    }
+    let cases: [(Int64?, UInt64?, Bool, TestAuthority)] = [
+      (nil, nil, false, kept), (time - 1, nil, false, kept), (time + 1, nil, false, fileOther),
+      (time + 1, 6, false, kept), (time - 1, 8, false, fileOther),
+      // The agent speaks now; but where there is a file its word does not count.
+      (nil, nil, true, agentOther), (time - 1, nil, true, kept), (time + 1, nil, true, fileOther),
+    ]
+    for (seconds, sequence, federated, expected) in cases {
+      var book = try book(fileAt: seconds, sequence: sequence, federated: federated)
+      let label: Comment = "file at \(seconds ?? -1), sequence \(sequence ?? 0), federated: \(federated)"
+      #expect(try anchors(book, "other") == [expected.certificate], label)
+      #expect(try book.bundle(of: domain("other"))?.anchors == [expected.certificate], label)
+      #expect(try book.isKept(domain("other")) == (expected === kept), label)
+      // And an answer of this process is the newest.
+      book.take(published: try bundle(published))
+      #expect(try anchors(book, "other") == [published.certificate] && !book.isKept(domain("other")), label)
+      book.keep(endpointsOf: [])
+      #expect(try anchors(book, "other") != [published.certificate], label)
+    }
   }
 
   @Test func anSVIDIsTakenBackByWhoGaveIt() throws {

@@ -91,7 +91,8 @@ def relay_of(folder, trust, federation, bundles=None, **settings):
     relay = Relay(
         folder, "edge", trust, sources=[{"name": "files", "directory": {"path": str(MANIFESTS)}}], policy=policy)
     relay.configuration["identity"]["bundles"].update(bundles or {})
-    relay.configuration["identity"]["federation"] = federation
+    if federation:
+        relay.configuration["identity"]["federation"] = federation
     relay.configuration["identity"].update(settings)
     relay.write_configuration()
     return relay
@@ -194,7 +195,7 @@ def test_what_an_endpoint_published_outlives_the_process(folder, trust, partner)
     newest = partner.issue("istiod")
     eventually(lambda: is_served(edge, trust, newest), bool, 15, "the partner, by the kept bundle")
     assert "a kept bundle is used until its endpoint answers" in edge.log
-    eventually(lambda: warnings(edge), lambda text: "In use is what it published before" in text, 15, "a warning")
+    eventually(lambda: warnings(edge), lambda text: "in use is what it published before" in text, 15, "a warning")
     # Somebody writes into it: set aside and told, and nobody of the partner is let in.
     edge.kill()
     good = kept.read_bytes()
@@ -221,6 +222,52 @@ def test_what_an_endpoint_published_outlives_the_process(folder, trust, partner)
     edge.write_configuration()
     edge.start()
     eventually(lambda: kept.exists(), lambda there: not there, 10, "the file is gone")
+
+
+def test_a_kept_bundle_gives_way_to_a_newer_file(folder, trust, partner):
+    """The file to begin with is older than what was fetched; one that the operator writes afterwards is newer."""
+    second, third = TrustDomain(folder / "second", "partner.example"), TrustDomain(folder / "third", "partner.example")
+    server = trust.issue("spire/server")
+    endpoint = Endpoint(server.certificate, server.key)
+    endpoint.publish(document(second, sequence=7))
+    edge = relay_of(
+        folder, trust,
+        [{"trustDomain": "partner.example", "url": f"https://127.0.0.1:{endpoint.port}/bundle",
+          "profile": "https_spiffe", "spiffeID": server.uri}], bundles={"partner.example": str(partner.bundle)})
+    edge.configuration["state"] = str(folder / "state")
+    edge.write_configuration()
+    first_svid, second_svid, third_svid = (each.issue("istiod") for each in (partner, second, third))
+    try:
+        edge.start()
+        eventually(lambda: is_served(edge, trust, second_svid), bool, 10, "by what was fetched")
+        eventually((folder / "state" / "bundles" / "partner.example").exists, bool, 10, "the kept bundle")
+    finally:
+        endpoint.stop()
+    edge.kill()
+    edge.start()
+    eventually(lambda: is_served(edge, trust, second_svid), bool, 15, "by what was kept")
+    assert not is_served(edge, trust, first_svid)
+    partner.bundle.write_bytes(third.bundle.read_bytes())
+    eventually(lambda: is_served(edge, trust, third_svid), bool, 15, "by the file that was written since")
+    assert not is_served(edge, trust, second_svid)
+    edge.kill()
+    edge.start()
+    eventually(lambda: is_served(edge, trust, third_svid), bool, 15, "the same after a restart")
+    eventually(lambda: warnings(edge), lambda text: "has given way to a newer bundle" in text, 15, "a warning")
+    assert not is_served(edge, trust, second_svid)
+
+
+def test_a_file_may_be_a_bundle_document(folder, trust, partner):
+    """SPIFFE's JSON for one trust domain beside PEM for another; replaced by PEM while it is watched."""
+    bundle = folder / "partner.json"
+    bundle.write_bytes(document(partner))
+    edge = relay_of(folder, trust, [], bundles={"partner.example": str(bundle)}).start()
+    assert trusted(edge) == ["example.org", "partner.example"]
+    assert is_served(edge, trust, partner.issue("istiod"))
+    successor = TrustDomain(folder / "successor", "partner.example")
+    successor.bundle.rename(bundle)
+    eventually(lambda: is_served(edge, trust, successor.issue("istiod")), bool, 10, "the successor")
+    assert not is_served(edge, trust, partner.issue("istiod"))
 
 
 def test_our_own_trust_domain_is_never_kept(folder, trust):

@@ -60,6 +60,29 @@ private func parse(_ json: String) throws -> Bundle {
   #expect(try parse(document).anchors == [root.certificate])
 }
 
+@Test func keysOfAnUnknownTypeArePassedOver() throws {
+  let document =
+    #"{"keys": [{"kty": "XX", "use": "x509-svid", "x5c": ["\#(base64(root.certificate))"]}]}"#
+  #expect(try parse(document).anchors.isEmpty)
+}
+
+@Test func whichOfTwoBundlesIsNewer() throws {
+  func bundle(_ sequence: UInt64?, at seconds: Int64?) throws -> Bundle {
+    var bundle = try Bundle(trustDomain: trustDomain(), anchors: [root.certificate], sequence: sequence)
+    bundle.obtainedAt = seconds.map { Timestamp(seconds: $0) }
+    return bundle
+  }
+  // By the publisher's own count, where both have one.
+  #expect(try bundle(2, at: 10).isNewer(than: bundle(1, at: 20)))
+  #expect(try !bundle(1, at: 20).isNewer(than: bundle(2, at: 10)))
+  #expect(try !bundle(1, at: 20).isNewer(than: bundle(1, at: 10)))
+  // Else by when it was had; what has no time is of now.
+  #expect(try bundle(nil, at: 20).isNewer(than: bundle(2, at: 10)))
+  #expect(try !bundle(nil, at: 10).isNewer(than: bundle(2, at: 10)))
+  #expect(try bundle(nil, at: nil).isNewer(than: bundle(2, at: 10)))
+  #expect(try !bundle(nil, at: 10).isNewer(than: bundle(nil, at: nil)))
+}
+
 @Test func noKeysMeansNobody() throws {
   let bundle = try parse(#"{"keys": []}"#)
   #expect(bundle.anchors.isEmpty)
