@@ -19,6 +19,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/param_build.h>
 #include <openssl/params.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -174,8 +175,66 @@ static inline int copenssl_wanted_password(unsigned long code) {
       || reason == PEM_R_PROBLEMS_GETTING_PASSWORD || reason == PEM_R_BAD_DECRYPT;
 }
 
-static inline EVP_PKEY *copenssl_read_private_key(BIO *bio) {
-  return PEM_read_bio_PrivateKey(bio, NULL, copenssl_no_password, NULL);
+// DER of the first private key of a PEM text, in the secure heap, to be freed with copenssl_free_secret.
+static inline uint8_t *copenssl_read_secret_pem(BIO *bio, long *count, int *is_encrypted) {
+  uint8_t *der = NULL;
+  char *label = NULL;
+  if (PEM_bytes_read_bio_secmem(&der, count, &label, PEM_STRING_EVP_PKEY, bio, copenssl_no_password, NULL) != 1)
+    return NULL;
+  *is_encrypted = strcmp(label, PEM_STRING_PKCS8) == 0;
+  OPENSSL_secure_free(label);
+  return der;
+}
+
+// A key of the numbers given; NULL when they are none. Secret numbers go straight into the secure heap.
+static inline EVP_PKEY *copenssl_make_key(const char *kind, OSSL_PARAM_BLD *numbers) {
+  EVP_PKEY *key = NULL;
+  OSSL_PARAM *parameters = OSSL_PARAM_BLD_to_param(numbers);
+  EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, kind, NULL);
+  if (parameters != NULL && context != NULL && EVP_PKEY_fromdata_init(context) == 1)
+    (void)EVP_PKEY_fromdata(context, &key, EVP_PKEY_KEYPAIR, parameters);
+  EVP_PKEY_CTX_free(context);
+  OSSL_PARAM_free(parameters);
+  return key;
+}
+
+static inline EVP_PKEY *copenssl_make_ec_key(
+    const char *curve, const uint8_t *number, size_t number_count, const uint8_t *point, size_t point_count) {
+  EVP_PKEY *key = NULL;
+  BIGNUM *secret = BN_secure_new();
+  OSSL_PARAM_BLD *numbers = OSSL_PARAM_BLD_new();
+  if (secret != NULL && numbers != NULL && BN_bin2bn(number, (int)number_count, secret) != NULL
+      && OSSL_PARAM_BLD_push_utf8_string(numbers, OSSL_PKEY_PARAM_GROUP_NAME, curve, 0) == 1
+      && OSSL_PARAM_BLD_push_octet_string(numbers, OSSL_PKEY_PARAM_PUB_KEY, point, point_count) == 1
+      && OSSL_PARAM_BLD_push_BN_pad(numbers, OSSL_PKEY_PARAM_PRIV_KEY, secret, number_count) == 1)
+    key = copenssl_make_key("EC", numbers);
+  OSSL_PARAM_BLD_free(numbers);
+  BN_clear_free(secret);
+  return key;
+}
+
+// n, e, d, p, q, d mod p-1, d mod q-1, 1/q mod p.
+static inline EVP_PKEY *copenssl_make_rsa_key(const uint8_t *const *bytes, const long *counts) {
+  const char *const names[8] = {
+      OSSL_PKEY_PARAM_RSA_N,         OSSL_PKEY_PARAM_RSA_E,         OSSL_PKEY_PARAM_RSA_D,
+      OSSL_PKEY_PARAM_RSA_FACTOR1,   OSSL_PKEY_PARAM_RSA_FACTOR2,   OSSL_PKEY_PARAM_RSA_EXPONENT1,
+      OSSL_PKEY_PARAM_RSA_EXPONENT2, OSSL_PKEY_PARAM_RSA_COEFFICIENT1};
+  BIGNUM *secrets[8] = {NULL};
+  OSSL_PARAM_BLD *numbers = OSSL_PARAM_BLD_new();
+  int good = numbers != NULL;
+  for (int i = 0; good && i < 8; i++) {
+    secrets[i] = BN_secure_new();
+    good = secrets[i] != NULL && BN_bin2bn(bytes[i], (int)counts[i], secrets[i]) != NULL
+        && OSSL_PARAM_BLD_push_BN(numbers, names[i], secrets[i]) == 1;
+  }
+  EVP_PKEY *key = good ? copenssl_make_key("RSA", numbers) : NULL;
+  OSSL_PARAM_BLD_free(numbers);
+  for (int i = 0; i < 8; i++) BN_clear_free(secrets[i]);
+  return key;
+}
+
+static inline void copenssl_free_secret(uint8_t *secret, long count) {
+  OPENSSL_secure_clear_free(secret, (size_t)count);
 }
 
 #endif

@@ -3,7 +3,6 @@
 // It speaks the wire for itself instead of reusing the relay's own subscriber: what a server says is
 // printed as it was said, also when a relay would have refused it.
 
-import CLinux
 import GRPC
 import Primitives
 import Ring
@@ -42,8 +41,6 @@ public struct SubscribeCommand: Sendable {
 
   /// Returns the exit code: 0 when all was answered, 1 when the server refused, 69 when it cannot be reached.
   public func run() -> Int32 {
-    // A key is at hand: no core dump has it.
-    _ = linux_set_dumpable(0)
     do throws(RingError) {
       let loop = EventLoop(driver: try makeDriver(nil))
       let session = SubscribeSession(self, loop: loop)

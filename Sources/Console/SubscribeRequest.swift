@@ -1,6 +1,7 @@
 // What was asked of `subscribe` on the command line, turned into something that can be run, or a sentence
 // about what is missing.
 
+import CLinux
 import Configuration
 import Identity
 import Primitives
@@ -82,6 +83,8 @@ public struct SubscribeRequest {
   }
 
   private func credentials() throws(Problem) -> Credentials {
+    // From here on a key is at hand: no core dump has it.
+    _ = linux_set_dumpable(0)
     if let config { return try configuredCredentials(config) }
     guard let svid, let key, !bundles.isEmpty else {
       throw Problem(text: "give --config, or all of --svid, --key and --bundle TRUST-DOMAIN=FILE")

@@ -1,28 +1,24 @@
-// Signatures over bytes: made with the private key of an SVID, checked with its certificate.
+// Signatures over bytes, checked with the certificate of an SVID; its key makes them (TLS/PrivateKey).
 // ECDSA and RSA sign a SHA-256 digest; Ed25519 signs the bytes themselves (RFC 8032 knows no other way).
-// No key ever leaves this file's calls, and none appears in an error.
 
 import COpenSSL
 public import Primitives
 
-/// Why something could not be signed or a signature could not be judged. A wrong signature is no error.
+/// Why a signature could not be judged. A wrong signature is no error.
 public enum SignatureError: Explained, Equatable {
-  case keyUnreadable
   case certificateUnreadable
-  /// OpenSSL's words, e.g. for a key type that cannot sign.
+  /// OpenSSL's words, e.g. for a kind of key that makes no signatures.
   case refused(String)
 
   public var what: String {
     switch self {
-    case .keyUnreadable: "The private key cannot be read"
     case .certificateUnreadable: "The signer's certificate cannot be read"
-    case .refused(let reason): "OpenSSL refused to sign or verify: \(reason)"
+    case .refused(let reason): "OpenSSL refused to verify: \(reason)"
     }
   }
 
   public var howToFix: String {
     switch self {
-    case .keyUnreadable: "Give an unencrypted PKCS#8 key"
     case .certificateUnreadable: "Give one X.509 certificate as DER"
     case .refused: "Use an EC P-256 key"
     }
@@ -32,25 +28,6 @@ public enum SignatureError: Explained, Equatable {
 }
 
 public enum Signature {
-  /// Signs `message` with a PKCS#8 DER key. ECDSA signatures are random: two calls differ.
-  public static func sign(_ message: [UInt8], key: [UInt8]) throws(SignatureError) -> [UInt8] {
-    let key = try PublicKeyPointer(privateKey: key)
-    let context = try SignatureContext()
-    guard unsafe EVP_DigestSignInit(context.pointer, nil, key.digest, nil, key.pointer) == 1 else {
-      throw .refused(lastReason())
-    }
-    var length = 0
-    guard unsafe EVP_DigestSign(context.pointer, nil, &length, message, message.count) == 1 else {
-      throw .refused(lastReason())
-    }
-    var signature = [UInt8](repeating: 0, count: length)
-    guard unsafe EVP_DigestSign(context.pointer, &signature, &length, message, message.count) == 1 else {
-      throw .refused(lastReason())
-    }
-    signature.removeLast(signature.count - length)
-    return signature
-  }
-
   /// Whether `signature` is that of `message` under the key of the DER `certificate`.
   public static func verify(
     _ signature: [UInt8], of message: [UInt8], certificate: [UInt8]
@@ -88,20 +65,10 @@ private struct SignatureContext: ~Copyable {
   deinit { unsafe EVP_MD_CTX_free(pointer) }
 }
 
-/// Owns one EVP_PKEY, private or public.
+/// Owns one EVP_PKEY.
 @safe
 private struct PublicKeyPointer: ~Copyable {
   let pointer: OpaquePointer
-
-  init(privateKey der: [UInt8]) throws(SignatureError) {
-    let read = unsafe der.withUnsafeBufferPointer { bytes in
-      var position = bytes.baseAddress
-      return unsafe d2i_AutoPrivateKey(nil, &position, bytes.count)
-    }
-    ERR_clear_error()
-    guard let read = unsafe read else { throw .keyUnreadable }
-    unsafe pointer = read
-  }
 
   init(certificate der: [UInt8]) throws(SignatureError) {
     let read = unsafe der.withUnsafeBufferPointer { bytes in

@@ -81,7 +81,7 @@ public struct FileIdentity: Sendable, Equatable {
 
   private func loadSVID() throws(IdentityError) -> X509SVID {
     let chain = try SmallFile.read(svidPath)
-    let key = try SmallFile.read(keyPath)
+    let key = try SmallFile.readSecret(keyPath)
     do {
       return try X509SVID(pemChain: chain, pemKey: key)
     } catch .key(let error) {

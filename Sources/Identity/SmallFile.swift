@@ -56,6 +56,42 @@ struct SmallFile {
   }
 }
 
+extension SmallFile {
+  /// Reads a file into locked memory, with no copy anywhere else.
+  static func readSecret(_ path: String) throws(IdentityError) -> SecretBytes {
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { throw .fileUnreadable(path: path, number: errno) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard unsafe fstat(descriptor, &status) == 0 else { throw .fileUnreadable(path: path, number: errno) }
+    guard status.st_size <= bytesMax else { throw .fileTooLarge(path: path, limit: bytesMax) }
+    // One byte more than there should be tells of a file that grew.
+    let expected = max(Int(status.st_size), secretBytes)
+    var number: Int32 = 0
+    let secret = unsafe SecretBytes(atMost: expected + 1) { room in
+      var have = 0
+      while have < room.count {
+        let count = unsafe Glibc.read(
+          descriptor, room.baseAddress.map { unsafe $0 + have }, room.count - have)
+        if count < 0 && errno == EINTR { continue }
+        guard count >= 0 else {
+          number = errno
+          return nil
+        }
+        guard count > 0 else { return have }
+        have += count
+      }
+      return have
+    }
+    guard let secret else { throw .fileUnreadable(path: path, number: number) }
+    guard secret.count <= expected else { throw .changing(path: path) }
+    return secret
+  }
+
+  /// Room for what says no size.
+  private static let secretBytes = 16 * 1024
+}
+
 /// What the system said, as errno.
 struct SystemFault: Error {
   let number: Int32

@@ -96,9 +96,10 @@ public final class WorkloadClient: ConnectionOwner, CallHandler, TimerHandler {
 
   private func dial() {
     do {
-      state = .dialling(
-        try Connection(
-          dialling: endpoint, security: .plaintext, loop: loop, limits: limits, memory: memory, owner: self))
+      let connection = try Connection(
+        dialling: endpoint, security: .plaintext, loop: loop, limits: limits, memory: memory, owner: self)
+      connection.wipesInput = true
+      state = .dialling(connection)
     } catch {
       // Without TLS nothing can be refused before the socket is.
       fail(.unreachable(endpoint: endpoint.description, reason: error.description))
@@ -152,6 +153,8 @@ public final class WorkloadClient: ConnectionOwner, CallHandler, TimerHandler {
     }
     loop.cancel(patience)
     wait = WorkloadClient.waits.first
+    // There are keys in it, and nobody looks at it again: what is taken from it is copied.
+    defer { unsafe message.withUnsafeBytes { unsafe wipe($0) } }
     do throws(WorkloadTrouble) {
       let offer = try WorkloadOffer(decoding: message)
       trouble = nil

@@ -32,8 +32,8 @@ public struct WorkloadOffer: Sendable, CustomStringConvertible, CustomReflectabl
     let hint: String
     /// Concatenated DER, leaf first.
     let chain: [UInt8]
-    /// PKCS#8 DER. Secret.
-    let key: [UInt8]
+    /// PKCS#8 DER.
+    let key: SecretBytes
     /// Concatenated DER.
     let bundle: [UInt8]
   }
@@ -46,12 +46,14 @@ public struct WorkloadOffer: Sendable, CustomStringConvertible, CustomReflectabl
   private static let itemsMax = 256
 
   public init(decoding bytes: [UInt8]) throws(WorkloadTrouble) {
-    let message: WorkloadAPI_X509SVIDResponse
+    var message: WorkloadAPI_X509SVIDResponse
     do {
       message = try WorkloadAPI_X509SVIDResponse(serializedBytes: bytes)
     } catch {
       throw .malformed(reason: "it is no X509SVIDResponse")
     }
+    // What the decoder has copied of the keys.
+    defer { for index in message.svids.indices { message.svids[index].wipeKey() } }
     guard !message.svids.isEmpty else { throw .malformed(reason: "it holds no SVID") }
     guard message.svids.count <= WorkloadOffer.itemsMax else {
       throw .malformed(reason: "it holds \(message.svids.count) SVIDs")
@@ -67,9 +69,10 @@ public struct WorkloadOffer: Sendable, CustomStringConvertible, CustomReflectabl
       }
       // Hints are unique; of several equal ones the first counts.
       guard svid.hint.isEmpty || !items.contains(where: { $0.hint == svid.hint }) else { continue }
+      let key = unsafe svid.x509SvidKey.withUnsafeBytes { unsafe SecretBytes(copying: $0) }
       items.append(
         Item(
-          id: svid.spiffeID, hint: svid.hint, chain: Array(svid.x509Svid), key: Array(svid.x509SvidKey),
+          id: svid.spiffeID, hint: svid.hint, chain: Array(svid.x509Svid), key: key,
           bundle: Array(svid.bundle)))
     }
     self.items = items
@@ -81,6 +84,13 @@ public struct WorkloadOffer: Sendable, CustomStringConvertible, CustomReflectabl
 
   public var description: String { "\(items.count) SVIDs, \(federated.count) federated bundles" }
   public var customMirror: Mirror { Mirror(self, children: []) }
+}
+
+extension WorkloadAPI_X509SVID {
+  /// Nobody else holds these bytes, so they are zeroed where they are.
+  fileprivate mutating func wipeKey() {
+    x509SvidKey.resetBytes(in: x509SvidKey.startIndex..<x509SvidKey.endIndex)
+  }
 }
 
 /// What an offer amounts to.

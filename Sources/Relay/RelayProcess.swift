@@ -15,6 +15,7 @@ import Metrics
 import Primitives
 public import Ring
 import Synchronization
+import TLS
 import Tier
 import Trail
 
@@ -58,12 +59,19 @@ public final class RelayProcess {
     let isUndumpable = linux_set_dumpable(0) == 0
     let plan: ProcessPlan
     do throws(Unusable) { plan = try read() } catch { return refuse(error.problems) }
+    // Before there are threads and keys. Its size cannot change later.
+    let heap = SecureHeap.prepare(connections: plan.tier.limits.clients)
     SignalWatch.block()
     do throws(RelayError) {
       let process = try RelayProcess(plan, io: io, version: version)
       if !isUndumpable {
         process.logger.warning(
           "the kernel does not let this process be undumpable: a core dump would hold keys")
+      }
+      if heap != .locked {
+        process.logger.warning(
+          "the kernel does not let keys be locked in memory: they may be written to swap",
+          metadata: ["fix": "set LimitMEMLOCK=infinity in the unit, or raise ulimit -l"])
       }
       return try process.run()
     } catch {

@@ -57,16 +57,6 @@ final class X509Object: Sendable {
   var der: [UInt8] { unsafe DEREncoding.bytes { unsafe i2d_X509(raw, $0) } }
 }
 
-/// Owns one EVP_PKEY.
-@safe
-struct KeyPointer: ~Copyable {
-  let raw: OpaquePointer
-
-  init(owning raw: OpaquePointer) { unsafe self.raw = raw }
-
-  deinit { unsafe EVP_PKEY_free(raw) }
-}
-
 /// Owns a memory BIO that reads from bytes which outlive it.
 @safe
 struct BIOPointer: ~Copyable {

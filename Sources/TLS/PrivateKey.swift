@@ -1,49 +1,90 @@
-// A private key: read, matched with its certificate, handed on as PKCS#8. Never printed, never in an error.
+// A private key: read once out of locked memory, then in OpenSSL's secure heap and nowhere else. All contexts and
+// loops share it. It cannot be taken out again, is never printed, and in no error.
 
 import COpenSSL
+public import Primitives
 
-/// Owns one private key. Its description says nothing about it.
+/// One private key. OpenSSL counts references atomically and changes nothing in a key that is used, so threads share
+/// it; it is wiped when the last context, connection and owner has let go of it.
 @safe
-public final class PrivateKey: CustomStringConvertible, CustomReflectable {
-  private let key: KeyPointer
+public final class PrivateKey: Sendable, CustomStringConvertible, CustomReflectable {
+  nonisolated(unsafe) private let raw: OpaquePointer
 
   /// Reads the first private key of a PEM text: PKCS#8, or the older EC and RSA forms; not encrypted.
-  public init(pem: [UInt8]) throws(TLSError) {
+  public convenience init(pem: SecretBytes) throws(TLSError) {
+    SecureHeap.prepare()
     ErrorQueue.clear()
-    let read: OpaquePointer? = unsafe pem.withUnsafeBytes { bytes in
-      guard let source = unsafe BIOPointer(reading: bytes) else { return nil }
-      return unsafe copenssl_read_private_key(source.raw)
+    let read: Result<OpaquePointer, TLSError> = unsafe pem.withBytes { bytes in
+      guard let source = unsafe BIOPointer(reading: bytes) else {
+        return unsafe .failure(.keyUnreadable(reason: "the file is too large"))
+      }
+      var count = 0
+      var isEncrypted: Int32 = 0
+      guard let der = unsafe copenssl_read_secret_pem(source.raw, &count, &isEncrypted) else {
+        let code = ErrorQueue.take()
+        return unsafe .failure(
+          copenssl_wanted_password(code) != 0
+            ? .keyEncrypted : .keyUnreadable(reason: ErrorQueue.reason(of: code)))
+      }
+      defer { unsafe copenssl_free_secret(der, count) }
+      if isEncrypted != 0 { return unsafe .failure(.keyEncrypted) }
+      return unsafe PrivateKey.read(UnsafeRawBufferPointer(start: der, count: count))
     }
-    guard let read = unsafe read else {
-      let code = ErrorQueue.take()
-      if copenssl_wanted_password(code) != 0 { throw .keyEncrypted }
-      throw .keyUnreadable(reason: ErrorQueue.reason(of: code))
-    }
-    unsafe key = KeyPointer(owning: read)
+    unsafe self.init(owning: try read.get())
   }
 
   /// Reads an unencrypted key as DER: PKCS#8, or the older EC and RSA forms.
-  public init(der: [UInt8]) throws(TLSError) {
+  public convenience init(der: SecretBytes) throws(TLSError) {
+    SecureHeap.prepare()
     ErrorQueue.clear()
-    let read = unsafe der.withUnsafeBufferPointer { bytes in
-      var position = bytes.baseAddress
-      return unsafe d2i_AutoPrivateKey(nil, &position, bytes.count)
+    let read = unsafe der.withBytes { unsafe PrivateKey.read($0) }
+    unsafe self.init(owning: try read.get())
+  }
+
+  private init(owning raw: OpaquePointer) { unsafe self.raw = raw }
+
+  deinit { unsafe EVP_PKEY_free(raw) }
+
+  private static func read(_ der: UnsafeRawBufferPointer) -> Result<OpaquePointer, TLSError> {
+    defer { ErrorQueue.clear() }
+    if let parts = unsafe KeyParts(der), let key = unsafe parts.makeKey(of: der) {
+      return unsafe .success(key)
     }
-    guard let read = unsafe read else { throw .keyUnreadable(reason: ErrorQueue.takeReason()) }
-    unsafe key = KeyPointer(owning: read)
+    ErrorQueue.clear()
+    // Kinds that OpenSSL has to take apart itself, which leaves a copy in memory that it has given back unwiped.
+    var position = unsafe der.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    guard let key = unsafe d2i_AutoPrivateKey(nil, &position, der.count) else {
+      return unsafe .failure(.keyUnreadable(reason: ErrorQueue.takeReason()))
+    }
+    return unsafe .success(key)
   }
 
-  /// The key as PKCS#8 DER. Secret.
-  public var pkcs8: [UInt8] {
-    guard let info = unsafe EVP_PKEY2PKCS8(key.raw) else { return [] }
-    defer { unsafe PKCS8_PRIV_KEY_INFO_free(info) }
-    return unsafe DEREncoding.bytes { unsafe i2d_PKCS8_PRIV_KEY_INFO(info, $0) }
-  }
-
-  /// Whether this is the key of `certificate`.
+  /// Whether this is the key of `certificate`, with both of its own halves.
   public func matches(_ certificate: Certificate) -> Bool {
     defer { ErrorQueue.clear() }
-    return unsafe X509_check_private_key(certificate.object.raw, key.raw) == 1
+    guard unsafe X509_check_private_key(certificate.object.raw, raw) == 1,
+      let check = unsafe EVP_PKEY_CTX_new(raw, nil)
+    else { return false }
+    defer { unsafe EVP_PKEY_CTX_free(check) }
+    return unsafe EVP_PKEY_pairwise_check(check) == 1
+  }
+
+  /// Signs with SHA-256; Ed25519 signs the bytes themselves. ECDSA signatures are random: two differ. Nil for a kind of
+  /// key that cannot sign.
+  public func sign(_ message: [UInt8]) -> [UInt8]? {
+    defer { ErrorQueue.clear() }
+    guard let context = unsafe EVP_MD_CTX_new() else { return nil }
+    defer { unsafe EVP_MD_CTX_free(context) }
+    let kind = unsafe EVP_PKEY_get_id(raw)
+    let digest = unsafe kind == EVP_PKEY_ED25519 || kind == EVP_PKEY_ED448 ? nil : EVP_sha256()
+    var count = 0
+    guard unsafe EVP_DigestSignInit(context, nil, digest, nil, raw) == 1,
+      unsafe EVP_DigestSign(context, nil, &count, message, message.count) == 1
+    else { return nil }
+    var signature = [UInt8](repeating: 0, count: count)
+    guard unsafe EVP_DigestSign(context, &signature, &count, message, message.count) == 1 else { return nil }
+    signature.removeLast(signature.count - count)
+    return signature
   }
 
   public var description: String { "private key" }
@@ -52,6 +93,6 @@ public final class PrivateKey: CustomStringConvertible, CustomReflectable {
 
   /// The pointer, for the duration of `body`.
   func withPointer<R, E: Error>(_ body: (OpaquePointer) throws(E) -> R) throws(E) -> R {
-    try unsafe body(key.raw)
+    try unsafe body(raw)
   }
 }

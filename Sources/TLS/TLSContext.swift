@@ -45,11 +45,12 @@ public final class TLSContext {
 
   /// - Parameters:
   ///   - chain: our certificates as DER, leaf first, without the root.
-  ///   - key: the leaf's key as unencrypted PKCS#8 DER; it must match.
+  ///   - key: the leaf's; it must match. Shared, not copied.
   ///   - tickets: for servers, on what terms clients may come back; nil: a full handshake each time.
   ///   - verifier: asked once for every full handshake; tickets ask through their terms.
   public convenience init(
-    role: TLSRole, chain: [[UInt8]], key: [UInt8], minimum: TLSVersion = .tls13, tickets: TicketTerms? = nil,
+    role: TLSRole, chain: [[UInt8]], key: PrivateKey, minimum: TLSVersion = .tls13,
+    tickets: TicketTerms? = nil,
     verifier: @escaping PeerVerifier
   ) throws(TLSError) {
     try self.init(
@@ -118,14 +119,13 @@ extension TLSContext {
     unsafe copenssl_set_mode(context, Int(SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN))
   }
 
-  private func configureCredentials(chain: [[UInt8]], key: [UInt8]) throws(TLSError) {
+  private func configureCredentials(chain: [[UInt8]], key: PrivateKey) throws(TLSError) {
     var certificates: [Certificate] = []
     for der in chain { certificates.append(try Certificate(der: der, index: certificates.count)) }
     guard let leaf = certificates.first else { throw .noCertificates }
     guard let intermediates = CertificateStack(certificates.dropFirst()) else {
       throw .contextRefused(reason: "out of memory")
     }
-    let key = try PrivateKey(der: key)
     ErrorQueue.clear()
     let accepted = unsafe key.withPointer { key in
       unsafe SSL_CTX_use_cert_and_key(context, leaf.object.raw, key, intermediates.raw, 1)

@@ -7,6 +7,7 @@ public import Audit
 import Metrics
 public import Primitives
 public import Ring
+import TLS
 import Trail
 import Trust
 
@@ -66,10 +67,13 @@ public final class AuditDesk: TimerHandler {
     trail.checkpoint(reason: "stop", now: loop.wallClock)
   }
 
-  /// Checkpoints are signed with our SVID's key from now on.
+  /// Checkpoints are signed with our SVID's key from now on; with one that was taken back they are not (decision 089).
   func adopt(_ credentials: Credentials) {
     guard let trail else { return }
-    trail.adopt(TrailSigner(certificates: credentials.svid.chain, key: credentials.svid.key))
+    let svid = credentials.svid
+    trail.adopt(
+      credentials.withdrawnAt == nil
+        ? TrailSigner(certificates: svid.chain, notAfter: svid.notAfter, sign: { svid.key.sign($0) }) : nil)
     if !hasIdentity { trail.checkpoint(reason: "start", now: loop.wallClock) }
     hasIdentity = true
   }

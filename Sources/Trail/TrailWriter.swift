@@ -5,7 +5,6 @@
 // again; with `goOn` it is dropped and counted. The log never has a gap that it does not name.
 
 public import Audit
-internal import Digest
 public import Primitives
 import Synchronization
 
@@ -13,12 +12,17 @@ import Synchronization
 public struct TrailSigner: Sendable {
   /// DER, leaf first.
   let certificates: [[UInt8]]
-  /// PKCS#8 DER. Secret.
-  let key: [UInt8]
+  /// A signature after that would be refused by whoever verifies the log.
+  let notAfter: Timestamp
+  /// Nil when it cannot sign.
+  let sign: @Sendable (_ message: [UInt8]) -> [UInt8]?
 
-  public init(certificates: [[UInt8]], key: [UInt8]) {
+  public init(
+    certificates: [[UInt8]], notAfter: Timestamp, sign: @escaping @Sendable (_ message: [UInt8]) -> [UInt8]?
+  ) {
     self.certificates = certificates
-    self.key = key
+    self.notAfter = notAfter
+    self.sign = sign
   }
 }
 
@@ -169,8 +173,8 @@ public final class TrailWriter: Sendable {
     }
   }
 
-  /// Who signs from now on.
-  public func adopt(_ signer: TrailSigner) {
+  /// Who signs from now on; nil: nobody, checkpoints bear no signature.
+  public func adopt(_ signer: TrailSigner?) {
     submit { $0.signer = signer }
   }
 
@@ -349,13 +353,13 @@ public final class TrailWriter: Sendable {
 
   private func appendCheckpoint(_ state: inout State, _ reason: String?, _ now: Timestamp) {
     var chain = chain(&state)
-    let signer = state.signer
+    let signer = state.signer.flatMap { now > $0.notAfter ? nil : $0 }
     var isSigned = false
     chain.appendCheckpoint(
       reason: reason, at: now, certificates: signer?.certificates ?? [], to: &state.pending.lines
     ) { bytes in
-      guard let signer, let signature = try? Signature.sign(bytes, key: signer.key) else { return nil }
-      isSigned = true
+      let signature = signer?.sign(bytes)
+      isSigned = signature != nil
       return signature
     }
     state.pending.records += 1

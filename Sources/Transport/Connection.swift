@@ -50,6 +50,8 @@ public final class Connection: SocketHandler, TimerHandler {
   public let openedAt: Instant
   /// When set before `connectionVerified`, the accepted size of one message. Unit: bytes.
   public var messageBytes: Int
+  /// What the peer says in plain text is wiped from the loop's memory once it was handed on.
+  public var wipesInput = false
 
   /// Client side: the server takes no new calls; open ones may go on for a while. Set by who would rather leave.
   public var onGoAway: ((_ debug: String) -> Void)?
@@ -152,7 +154,12 @@ public final class Connection: SocketHandler, TimerHandler {
     lastReceived = loop.now
     pinged = false
     nested {
-      guard let engine else { return unsafe receivedPlaintext(bytes) }
+      guard let engine else {
+        unsafe receivedPlaintext(bytes)
+        // The loop's memory, which it lends for this call and reads no more.
+        if wipesInput { unsafe wipe(bytes) }
+        return
+      }
       let opened = memory.opened
       let progress = unsafe engine.receive(bytes, plaintext: opened, output: output())
       defer { opened.removeAll() }

@@ -10,7 +10,8 @@ public struct X509SVID: Sendable, CustomStringConvertible, CustomDebugStringConv
   public let id: SPIFFEID
   /// DER, leaf first, then intermediates.
   public let chain: [[UInt8]]
-  private let secret: SecretBytes
+  /// The leaf's. It cannot be taken out.
+  public let key: PrivateKey
   /// The leaf's own beginning.
   public let notBefore: Timestamp
   /// The earliest end of validity within the chain.
@@ -26,13 +27,13 @@ public struct X509SVID: Sendable, CustomStringConvertible, CustomDebugStringConv
     }
     guard key.matches(leaf) else { throw .keyDoesNotMatch }
     self.chain = chain.map(\.der)
-    secret = SecretBytes(key.pkcs8)
+    self.key = key
     notBefore = leaf.notBefore
     notAfter = chain.reduce(leaf.notAfter) { min($0, $1.notAfter) }
   }
 
   /// As files have it: certificates leaf first, and one unencrypted key, both PEM.
-  public init(pemChain: [UInt8], pemKey: [UInt8]) throws(TrustError) {
+  public init(pemChain: [UInt8], pemKey: SecretBytes) throws(TrustError) {
     let chain: [Certificate]
     do { chain = try Certificate.parse(pem: pemChain) } catch { throw .certificates(error) }
     let key: PrivateKey
@@ -41,16 +42,13 @@ public struct X509SVID: Sendable, CustomStringConvertible, CustomDebugStringConv
   }
 
   /// As the Workload API has it: concatenated DER and a PKCS#8 key.
-  public init(derChain: [UInt8], derKey: [UInt8]) throws(TrustError) {
+  public init(derChain: [UInt8], derKey: SecretBytes) throws(TrustError) {
     let chain: [Certificate]
     do { chain = try Certificate.parse(concatenatedDER: derChain) } catch { throw .certificates(error) }
     let key: PrivateKey
     do { key = try PrivateKey(der: derKey) } catch { throw .key(error) }
     try self.init(chain: chain, key: key)
   }
-
-  /// PKCS#8 DER: a copy out of locked memory, for the moment in which it is used.
-  public var key: [UInt8] { secret.copy() }
 
   public var description: String { "\(id) until \(notAfter.rfc3339)" }
   public var debugDescription: String { description }

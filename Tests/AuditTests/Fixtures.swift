@@ -1,9 +1,9 @@
 // What the tests of this room make logs from.
 
 import Audit
-import Digest
 import Primitives
 import SPIFFE
+import TLS
 import TestCertificates
 import Testing
 
@@ -20,15 +20,15 @@ func identity(_ path: String) -> SPIFFEID {
 /// Who signs in these tests.
 struct Signer {
   let chain: [[UInt8]]
-  let key: [UInt8]
+  let key: PrivateKey?
 
   init() {
     let issued = TestAuthority("example.org").issue("spiffe://example.org/relay")
     chain = issued.chain
-    key = issued.key
+    key = try? PrivateKey(der: issued.secret)
   }
 
-  func sign(_ bytes: [UInt8]) -> [UInt8]? { try? Signature.sign(bytes, key: key) }
+  func sign(_ bytes: [UInt8]) -> [UInt8]? { key?.sign(bytes) }
 }
 
 /// A log in the making.

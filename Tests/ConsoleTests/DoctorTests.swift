@@ -19,7 +19,7 @@ private func credentials(_ life: Int64) throws -> Credentials {
   let issued = authority.issue(plan)
   let domain = try TrustDomain("td")
   return Credentials(
-    svid: try X509SVID(derChain: issued.chain.flatMap { $0 }, derKey: issued.key),
+    svid: try X509SVID(derChain: issued.chain.flatMap { $0 }, derKey: issued.secret),
     bundles: [domain: try Bundle(trustDomain: domain, anchors: [authority.certificate])], generation: 1)
 }
 

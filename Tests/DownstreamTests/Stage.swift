@@ -85,8 +85,19 @@ final class Stage {
     credentialsGeneration += 1
     crossings.credentials.publish(
       Credentials(
-        svid: try X509SVID(derChain: own.chain.flatMap { $0 }, derKey: own.key), bundles: bundles,
+        svid: try X509SVID(derChain: own.chain.flatMap { $0 }, derKey: own.secret), bundles: bundles,
         generation: credentialsGeneration))
+    loop.waker()
+  }
+
+  /// The agent takes the SVID back.
+  func withdraw() {
+    guard let now = crossings.credentials.value else { return }
+    credentialsGeneration += 1
+    crossings.credentials.publish(
+      Credentials(
+        svid: now.svid, bundles: now.bundles, generation: credentialsGeneration,
+        withdrawnAt: network.wallClock))
     loop.waker()
   }
 

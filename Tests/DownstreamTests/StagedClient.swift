@@ -37,7 +37,7 @@ final class StagedClient: DialerOwner, CallHandler {
     self.dialect = dialect
     loop = EventLoop(driver: SimulatedDriver(network: network, host: host))
     let context = try TLSContext(
-      role: .client, chain: identity.chain, key: identity.key, verifier: { _ in .accept })
+      role: .client, chain: identity.chain, key: PrivateKey(der: identity.secret), verifier: { _ in .accept })
     let relay = network.address(of: "relay", port: 15010)
     dial = Dial(
       try #require(Endpoint(relay.description)), security: .tls(context, serverName: nil),

@@ -29,7 +29,7 @@ final class StagedSink: ListenerOwner, CallHandler {
   init(_ identity: TestIdentity, on network: SimulatedNetwork, host: String) throws {
     loop = EventLoop(driver: SimulatedDriver(network: network, host: host))
     context = try TLSContext(
-      role: .server, chain: identity.chain, key: identity.key, verifier: { _ in .accept })
+      role: .server, chain: identity.chain, key: PrivateKey(der: identity.secret), verifier: { _ in .accept })
     listener = try Listener(
       address: network.address(of: host, port: StagedSink.port), loop: loop, limits: Limits(),
       memory: LoopMemory(), owner: self)

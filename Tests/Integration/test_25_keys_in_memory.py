@@ -1,20 +1,27 @@
-"""Nobody of the same user looks into a process that holds keys, and no core dump has them.
+"""Nobody of the same user looks into a process that holds keys, no core dump has them, and nothing is left of them but
+where they are locked.
 
-Method: the real processes, and what the kernel says of them in /proc; a neighbour that asks for their memory; a crash.
+Method: the real processes, and what the kernel says of them in /proc; a neighbour that asks for their memory; a crash;
+all of a relay's memory searched for its private key, as root.
 """
 
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from harness.ads import StateOfTheWorld
+from harness.agent import Agent, entry
 from harness.companion import Companion
 from harness.relay import PROGRAM, Relay
 from harness.tiers import MANIFESTS, edge_policy
 from harness.trust import TrustDomain
 from harness.waiting import eventually
+from test_03_changes import TYPE_URL
 
 # An ordinary user without anything: nobody.
 USER = 65534
@@ -38,6 +45,100 @@ def flags_of_locked_mappings(pid):
     lines = pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines()
     flags = [set(line.split()[1:]) for line in lines if line.startswith("VmFlags:")]
     return [each for each in flags if {"lo", "dd"} <= each]
+
+
+class Memory:
+    """The writable memory of a process at one moment."""
+
+    def __init__(self, pid):
+        self._mappings = []
+        place = None
+        with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+            for line in open(f"/proc/{pid}/smaps"):
+                if head := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw\S* \S+ \S+ \S+\s*(.*)", line):
+                    place = (int(head[1], 16), int(head[2], 16), head[3] or "anonymous")
+                elif re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+                    place = None
+                elif line.startswith("VmFlags:") and place:
+                    start, end, name = place
+                    try:
+                        memory.seek(start)
+                        content = memory.read(end - start)
+                    except OSError:
+                        # Of a driver, or given back meanwhile.
+                        continue
+                    self._mappings.append((name, set(line.split()[1:]), content))
+
+    def finds(self, svid):
+        """Where the private number of an SVID's key stands, as files have it and as OpenSSL does: (how often in pages that
+        are locked and not dumped, what other mappings have it)."""
+        key = serialization.load_pem_private_key(svid.key.read_bytes(), None)
+        number = key.private_numbers().private_value.to_bytes(32, "big")
+        base64 = svid.key.read_bytes().splitlines()[2]
+        safe, elsewhere = 0, []
+        for name, flags, content in self._mappings:
+            count = sum(content.count(each) for each in (number, number[::-1], base64))
+            if {"lo", "dd"} <= flags:
+                safe += count
+            elif count:
+                elsewhere.append((name, count))
+        return safe, elsewhere
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may look into such a process: run as root")
+@pytest.mark.parametrize("source", ["files", "agent"])
+def test_the_key_is_where_it_is_locked_and_nowhere_else(folder, trust, source):
+    """While it is used in both directions and signs checkpoints; and of the one before nothing is left."""
+    origin = Relay(
+        folder, "origin", trust, sources=[{"name": "files", "directory": {"path": str(MANIFESTS)}}],
+        policy=edge_policy())
+    relay = Relay(
+        folder, "edge", trust, sources=[origin.as_upstream()], policy=edge_policy(),
+        audit={"path": str(folder / "audit.jsonl")})
+    policy = edge_policy()
+    policy["clusters"].append({"name": "edge", "identities": [relay.svid.uri], "allow": [{}]})
+    origin.write_policy(policy)
+    origin.start()
+    with Agent(folder) as agent:
+        if source == "agent":
+            relay.configuration["identity"] = {"workloadAPI": agent.address}
+            relay.write_configuration()
+            agent.offer(entry(relay.svid, trust))
+        relay.start()
+
+        def serve():
+            for _ in range(3):
+                with StateOfTheWorld(relay.address, trust.issue("cluster/all/istiod"), trust.bundle) as client:
+                    client.subscribe(TYPE_URL)
+                    client.wait_for(TYPE_URL)
+
+        def only_locked(svid, least):
+            safe, elsewhere = Memory(relay.process.pid).finds(svid)
+            assert elsewhere == [], f"the key stands in memory that is not locked: {elsewhere}"
+            assert safe >= least, "the search finds what is there"
+
+        serve()
+        eventually(lambda: '"event":"checkpoint"' in (folder / "audit.jsonl").read_text(), bool, 5, "a checkpoint")
+        only_locked(relay.svid, 1)
+        for turn in (2, 3):
+            before = relay.svid
+            if source == "agent":
+                relay.svid = trust.issue("relay/edge")
+                agent.offer(entry(relay.svid, trust))
+            else:
+                # Moved into place as its issuer does; the search reads the key where it lay.
+                relay.svid = trust.issue("relay/edge")
+                for name, path in (("svid", relay.svid.certificate), ("key", relay.svid.key)):
+                    fresh = folder / f"fresh-{name}"
+                    fresh.write_bytes(path.read_bytes())
+                    fresh.chmod(0o600)
+                    fresh.rename(relay.configuration["identity"]["files"][name])
+            eventually(lambda: relay.log.count("identity loaded"), lambda count: count == turn, 10, "the new SVID")
+            serve()
+            only_locked(relay.svid, 1)
+            # The stream to the upstream was made with the first one; of the second nobody holds anything.
+            only_locked(before, 0)
+    origin.kill()
 
 
 def test_serve_and_connect_are_undumpable(folder, trust):

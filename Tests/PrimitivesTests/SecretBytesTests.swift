@@ -14,12 +14,16 @@ private func undumpedMappings() throws -> [[Substring]] {
     .filter { $0.hasPrefix("VmFlags:") }.map { $0.split(separator: " ") }.filter { $0.contains("dd") }
 }
 
+private func content(of secret: SecretBytes) -> [UInt8] { unsafe secret.withBytes { unsafe Array($0) } }
+
 @Suite(.serialized) struct SecretBytesTests {
   @Test(arguments: [0, 1, 4_096, 4_097, 10_000])
   func givesBackWhatItWasGiven(_ count: Int) {
     let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) }
     let secret = SecretBytes(bytes)
-    #expect(secret.copy() == bytes && secret.count == count)
+    #expect(content(of: secret) == bytes && secret.count == count)
+    let copied = unsafe bytes.withUnsafeBytes { unsafe SecretBytes(copying: $0) }
+    #expect(content(of: copied) == bytes)
   }
 
   @Test func isMadeWhereItStays() throws {
@@ -29,10 +33,28 @@ private func undumpedMappings() throws -> [[Substring]] {
       return true
     }
     let secret = try #require(made)
-    let seen = unsafe secret.withBytes { unsafe Array($0) }
-    #expect(secret.copy() == bytes && seen == bytes)
+    #expect(content(of: secret) == bytes)
     let failed = unsafe SecretBytes(count: 8) { _ in false }
     #expect(failed == nil)
+  }
+
+  @Test func mayBeShorterThanItsRoom() throws {
+    let made = unsafe SecretBytes(atMost: 100) { room in
+      unsafe room.copyBytes(from: [1, 2, 3])
+      return 3
+    }
+    let secret = try #require(made)
+    #expect(content(of: secret) == [1, 2, 3] && secret.count == 3)
+    let failed = unsafe SecretBytes(atMost: 100) { _ in nil }
+    #expect(failed == nil)
+  }
+
+  @Test func aBufferIsWipedWhereItIs() {
+    let bytes = [UInt8](repeating: 7, count: 100)
+    unsafe bytes.withUnsafeBytes { unsafe wipe(UnsafeRawBufferPointer(rebasing: $0[10..<20])) }
+    #expect(
+      bytes.prefix(10).allSatisfy { $0 == 7 } && bytes[10..<20].allSatisfy { $0 == 0 } && bytes[20] == 7)
+    unsafe wipe(UnsafeRawBufferPointer(start: nil, count: 0))
   }
 
   @Test func liesInLockedPagesOfItsOwn() throws {

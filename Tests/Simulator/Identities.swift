@@ -27,7 +27,7 @@ enum Identities {
     let issued = authority.issue(id(cluster, host))
     do {
       let domain = try TrustDomain(trustDomain)
-      let svid = try X509SVID(derChain: issued.chain.flatMap { $0 }, derKey: issued.key)
+      let svid = try X509SVID(derChain: issued.chain.flatMap { $0 }, derKey: issued.secret)
       let bundle = try Bundle(trustDomain: domain, anchors: [authority.certificate])
       return Credentials(svid: svid, bundles: [domain: bundle], generation: 1)
     } catch {

@@ -107,19 +107,18 @@ import Testing
 @Test func keysAreReadMatchedAndNeverPrinted() throws {
   let authority = TestAuthority("td")
   let identity = authority.issue("spiffe://td/a")
-  let key = try PrivateKey(pem: Array(identity.keyPEM.utf8))
-  #expect(key.pkcs8 == identity.key)
-  #expect(try PrivateKey(der: identity.key).pkcs8 == identity.key)
+  let key = try PrivateKey(pem: SecretBytes(Array(identity.keyPEM.utf8)))
+  #expect(try PrivateKey(der: identity.secret).matches(Certificate(der: identity.chain[0])))
   #expect(try key.matches(Certificate(der: identity.chain[0])))
   #expect(try !key.matches(Certificate(der: authority.certificate)))
   #expect(String(describing: key) == "private key")
   #expect(Mirror(reflecting: key).children.isEmpty)
-  #expect(throws: TLSError.self) { try PrivateKey(pem: Array("no key".utf8)) }
-  #expect(throws: TLSError.self) { try PrivateKey(der: []) }
+  #expect(throws: TLSError.self) { try PrivateKey(pem: SecretBytes(Array("no key".utf8))) }
+  #expect(throws: TLSError.self) { try PrivateKey(der: SecretBytes([])) }
 }
 
 @Test func encryptedKeysAreRefusedWithoutAQuestion() {
   let key = TestAuthority.encryptedKeyPEM()
   #expect(key.contains("ENCRYPTED"))
-  #expect(throws: TLSError.keyEncrypted) { try PrivateKey(pem: Array(key.utf8)) }
+  #expect(throws: TLSError.keyEncrypted) { try PrivateKey(pem: SecretBytes(Array(key.utf8))) }
 }

@@ -82,6 +82,7 @@ struct Cast {
   ) throws -> TLSContext {
     let identity = role == .client ? client : server
     return try TLSContext(
-      role: role, chain: identity.chain, key: identity.key, minimum: minimum, verifier: verifier)
+      role: role, chain: identity.chain, key: PrivateKey(der: identity.secret), minimum: minimum,
+      verifier: verifier)
   }
 }

@@ -43,7 +43,8 @@ func handshakeAndDataBothWays(_ minimum: TLSVersion, _ piece: Int) throws {
   var seen: [[UInt8]] = []
   let cast = Cast()
   let talk = try Conversation(
-    client: TLSContext(role: .client, chain: identity.chain, key: identity.key, verifier: { _ in .accept }),
+    client: TLSContext(
+      role: .client, chain: identity.chain, key: PrivateKey(der: identity.secret), verifier: { _ in .accept }),
     server: cast.context(.server) {
       seen = $0.map(\.der)
       return .accept
@@ -211,20 +212,23 @@ private let clientHelloTLS12: [UInt8] = {
 @Test func theChainAndKeyMustFit() throws {
   let cast = Cast()
   #expect(throws: TLSError.keyDoesNotMatch) {
-    try TLSContext(role: .client, chain: cast.client.chain, key: cast.server.key, verifier: { _ in .accept })
+    try TLSContext(
+      role: .client, chain: cast.client.chain, key: PrivateKey(der: cast.server.secret),
+      verifier: { _ in .accept })
   }
   #expect(throws: TLSError.noCertificates) {
-    try TLSContext(role: .client, chain: [], key: cast.server.key, verifier: { _ in .accept })
-  }
-  #expect(throws: TLSError.self) {
-    try TLSContext(role: .client, chain: cast.client.chain, key: [1, 2], verifier: { _ in .accept })
-  }
-  #expect(throws: TLSError.self) {
-    try TLSContext(role: .client, chain: [[0x30, 0x00]], key: cast.client.key, verifier: { _ in .accept })
+    try TLSContext(
+      role: .client, chain: [], key: PrivateKey(der: cast.server.secret), verifier: { _ in .accept })
   }
   #expect(throws: TLSError.self) {
     try TLSContext(
-      role: .client, chain: cast.client.chain + [[1]], key: cast.client.key, verifier: { _ in .accept })
+      role: .client, chain: [[0x30, 0x00]], key: PrivateKey(der: cast.client.secret),
+      verifier: { _ in .accept })
+  }
+  #expect(throws: TLSError.self) {
+    try TLSContext(
+      role: .client, chain: cast.client.chain + [[1]], key: PrivateKey(der: cast.client.secret),
+      verifier: { _ in .accept })
   }
 }
 

@@ -3,6 +3,7 @@
 // OpenSSL's configuration files (x509v3_config(5)).
 
 import COpenSSL
+public import Primitives
 
 /// What one certificate says. Extension values are OpenSSL configuration text; nil leaves the extension out.
 public struct CertificatePlan {
@@ -50,6 +51,9 @@ public struct TestIdentity {
   public let key: [UInt8]
   public let chainPEM: String
   public let keyPEM: String
+
+  /// The key as it is read.
+  public var secret: SecretBytes { SecretBytes(key) }
 }
 
 /// The kind of all keys of an authority.

@@ -39,7 +39,7 @@ final class Origin {
     let issued = Origin.authority.issue("spiffe://example.org/origin")
     let domain = try TrustDomain("example.org")
     let credentials = Credentials(
-      svid: try X509SVID(derChain: issued.chain.flatMap { $0 }, derKey: issued.key),
+      svid: try X509SVID(derChain: issued.chain.flatMap { $0 }, derKey: issued.secret),
       bundles: [domain: try Bundle(trustDomain: domain, anchors: [Origin.authority.certificate])],
       generation: 1)
     let source = try upstream.map { address in

@@ -36,7 +36,7 @@ private final class Side {
     let issued = Side.authority.issue("spiffe://example.org/relay")
     let domain = try TrustDomain("example.org")
     let credentials = Credentials(
-      svid: try X509SVID(derChain: issued.chain.flatMap { $0 }, derKey: issued.key),
+      svid: try X509SVID(derChain: issued.chain.flatMap { $0 }, derKey: issued.secret),
       bundles: [domain: try Bundle(trustDomain: domain, anchors: [Side.authority.certificate])], generation: 1
     )
     plan = TierPlan(

@@ -3,10 +3,10 @@
 // an inline worker on real files, in folders of a small file system where one may be mounted; the verifier judges.
 
 import Audit
-import Digest
 import Glibc
 import Primitives
 import Synchronization
+import TLS
 import TestCertificates
 import Testing
 
@@ -19,7 +19,33 @@ struct TrailWriterTests {
     lane.hand(AuditBatch(AuditRecord(event, reason: String(repeating: "x", count: bytes)), at: noon))
   }
 
-  @Test func recordsOfAllLanesAreChainedAndCommitted() {
+  private func trailSigner(until end: Timestamp = Timestamp(milliseconds: .max)) throws -> TrailSigner {
+    let key = try PrivateKey(der: signer.secret)
+    return TrailSigner(certificates: signer.chain, notAfter: end, sign: { key.sign($0) })
+  }
+
+  /// The next signature vouches for all lines before it, so that nothing is lost by one that is left out.
+  @Test func whoMayNotSignDoesNot() throws {
+    let folder = TemporaryFolder()
+    let trail = writer(folder)
+    trail.begin(AuditRecord(.start), now: noon)
+    func isSigned() -> Bool {
+      trail.checkpoint(now: noon)
+      return trail.facts.isSigned
+    }
+    #expect(!isSigned(), "nobody is there to sign")
+    trail.adopt(try trailSigner(until: noon))
+    #expect(isSigned(), "the last moment of its life")
+    trail.adopt(try trailSigner(until: Timestamp(milliseconds: noon.milliseconds - 1)))
+    #expect(!isSigned(), "expired")
+    trail.adopt(try trailSigner())
+    #expect(isSigned())
+    trail.adopt(nil)
+    #expect(!isSigned(), "taken back")
+    #expect(events(of: [folder.bytes()]) == ["start"] + Array(repeating: "checkpoint", count: 5))
+  }
+
+  @Test func recordsOfAllLanesAreChainedAndCommitted() throws {
     let folder = TemporaryFolder()
     let trail = writer(folder)
     // Before the start nothing is written, and nothing is lost.
@@ -31,7 +57,7 @@ struct TrailWriterTests {
     #expect(events(of: [folder.bytes()]) == ["start", "policy", "publish", "deliver"])
     #expect(trail.serving[1].committed == 1 && trail.publisher.committed == 1)
     hand(trail.serving[0], .ack)
-    trail.adopt(TrailSigner(certificates: signer.chain, key: signer.key))
+    trail.adopt(try trailSigner())
     trail.checkpoint(now: noon)
     let facts = trail.facts
     #expect(facts.records == 6 && facts.isSigned && facts.checkpoint == facts.head)

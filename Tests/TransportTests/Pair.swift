@@ -97,7 +97,8 @@ final class Pair {
   ) throws -> Connection.Security {
     let identity = authority.issue("spiffe://example.org/\(role == .server ? "server" : "client")")
     let context = try TLSContext(
-      role: role, chain: identity.chain, key: identity.key, minimum: .tls13, verifier: verifier)
+      role: role, chain: identity.chain, key: PrivateKey(der: identity.secret), minimum: .tls13,
+      verifier: verifier)
     return .tls(context, serverName: nil)
   }
 

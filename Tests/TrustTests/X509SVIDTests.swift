@@ -12,12 +12,13 @@ private let root = TestAuthority("td")
 
 @Test func fromPEMAndFromDER() throws {
   let identity = root.intermediate().issue("spiffe://td/a")
-  let fromPEM = try X509SVID(pemChain: Array(identity.chainPEM.utf8), pemKey: Array(identity.keyPEM.utf8))
-  let fromDER = try X509SVID(derChain: identity.chain.flatMap(\.self), derKey: identity.key)
+  let fromPEM = try X509SVID(
+    pemChain: Array(identity.chainPEM.utf8), pemKey: SecretBytes(Array(identity.keyPEM.utf8)))
+  let fromDER = try X509SVID(derChain: identity.chain.flatMap(\.self), derKey: identity.secret)
   for svid in [fromPEM, fromDER] {
     #expect(svid.id.description == "spiffe://td/a")
     #expect(svid.chain == identity.chain)
-    #expect(svid.key == identity.key)
+    #expect(try svid.key.matches(Certificate(der: identity.chain[0])))
     #expect(svid.notAfter == Timestamp(seconds: TestAuthority.epoch + 86_400))
   }
 }
@@ -26,23 +27,23 @@ private let root = TestAuthority("td")
   let one = root.issue("spiffe://td/a")
   let two = root.issue("spiffe://td/a")
   #expect(throws: TrustError.keyDoesNotMatch) {
-    try X509SVID(pemChain: Array(one.chainPEM.utf8), pemKey: Array(two.keyPEM.utf8))
+    try X509SVID(pemChain: Array(one.chainPEM.utf8), pemKey: SecretBytes(Array(two.keyPEM.utf8)))
   }
   let nameless = root.issue(CertificatePlan())
   #expect(throws: TrustError.notAnSVID(.noURI)) {
-    try X509SVID(pemChain: Array(nameless.chainPEM.utf8), pemKey: Array(nameless.keyPEM.utf8))
+    try X509SVID(pemChain: Array(nameless.chainPEM.utf8), pemKey: SecretBytes(Array(nameless.keyPEM.utf8)))
   }
   #expect(throws: TrustError.certificates(.noCertificates)) {
-    try X509SVID(pemChain: Array(one.keyPEM.utf8), pemKey: Array(one.keyPEM.utf8))
+    try X509SVID(pemChain: Array(one.keyPEM.utf8), pemKey: SecretBytes(Array(one.keyPEM.utf8)))
   }
   #expect(throws: TrustError.self) {
-    try X509SVID(pemChain: Array(one.chainPEM.utf8), pemKey: Array(one.chainPEM.utf8))
+    try X509SVID(pemChain: Array(one.chainPEM.utf8), pemKey: SecretBytes(Array(one.chainPEM.utf8)))
   }
 }
 
 @Test func keysNeverShow() throws {
   let identity = root.issue("spiffe://td/a")
-  let svid = try X509SVID(derChain: identity.chain[0], derKey: identity.key)
+  let svid = try X509SVID(derChain: identity.chain[0], derKey: identity.secret)
   let trustDomain = try TrustDomain("td")
   let credentials = Credentials(
     svid: svid, bundles: [trustDomain: try Bundle(trustDomain: trustDomain, anchors: [root.certificate])],
@@ -63,7 +64,7 @@ private let root = TestAuthority("td")
 @Test func ownSVIDsAreJudgedLikeThoseOfPeers() throws {
   let trustDomain = try TrustDomain("td")
   let identity = root.issue("spiffe://td/a")
-  let svid = try X509SVID(derChain: identity.chain[0], derKey: identity.key)
+  let svid = try X509SVID(derChain: identity.chain[0], derKey: identity.secret)
   func credentials(_ anchor: [UInt8]) throws -> Credentials {
     let bundle = try Bundle(trustDomain: trustDomain, anchors: [anchor])
     return Credentials(svid: svid, bundles: [trustDomain: bundle], generation: 1)

@@ -99,7 +99,7 @@ final class UpstreamHost: ListenerOwner, CallHandler {
   ) throws {
     loop = EventLoop(driver: SimulatedDriver(network: network, host: name))
     context = try TLSContext(
-      role: .server, chain: identity.chain, key: identity.key, verifier: { _ in .accept })
+      role: .server, chain: identity.chain, key: PrivateKey(der: identity.secret), verifier: { _ in .accept })
     self.dialect = dialect
     self.method = method
     self.sequence = sequence
@@ -110,7 +110,7 @@ final class UpstreamHost: ListenerOwner, CallHandler {
   /// Shows this to whoever dials from now on.
   func renew(_ identity: TestIdentity) throws {
     context = try TLSContext(
-      role: .server, chain: identity.chain, key: identity.key, verifier: { _ in .accept })
+      role: .server, chain: identity.chain, key: PrivateKey(der: identity.secret), verifier: { _ in .accept })
   }
 
   func start() throws {
@@ -303,7 +303,7 @@ final class Stage: SubscriptionOwner {
     generation += 1
     subscription?.adopt(
       Credentials(
-        svid: try X509SVID(derChain: own.chain.flatMap { $0 }, derKey: own.key), bundles: bundles,
+        svid: try X509SVID(derChain: own.chain.flatMap { $0 }, derKey: own.secret), bundles: bundles,
         generation: generation))
   }
 

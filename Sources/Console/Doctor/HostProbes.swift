@@ -4,6 +4,7 @@ import CLinux
 import Glibc
 import Primitives
 import Ring
+import TLS
 
 enum HostProbes {
   static func all() -> [DoctorFinding] { [clock(), kernel(), ring(), memory(), user()] }
@@ -78,9 +79,9 @@ enum HostProbes {
 
   /// What keys lie in.
   private static func memory() -> DoctorFinding {
-    guard SecretBytes([0]).isLocked else {
+    guard SecretBytes([0]).isLocked, SecureHeap.prepare() == .locked else {
       return .warning(
-        .memory, "no page of memory can be locked here: keys may be written to swap",
+        .memory, "not enough memory can be locked here: keys may be written to swap",
         fix: "set LimitMEMLOCK=64M in the unit (systemctl edit meshrelay), or raise ulimit -l")
     }
     return .ok(.memory, "keys can be locked in memory")
