@@ -138,7 +138,7 @@ final class DialledSink: DialerOwner, TimerHandler {
         let context = try serving.trust.contextToDial({ [weak self] chain in
           self?.judge(chain) ?? .reject(.accessDenied, reason: "no longer served")
         })
-      else { return }
+      else { return awaitSVID() }
       let name = plan.endpoint.literal == nil ? plan.endpoint.host : nil
       let dial = Dial(
         plan.endpoint, security: .tls(context, serverName: name), resolver: serving.resolver,
@@ -149,6 +149,12 @@ final class DialledSink: DialerOwner, TimerHandler {
     } catch {
       fail(error.description)
     }
+  }
+
+  /// There is one, and it was taken back: a new one is what the next try waits for.
+  private func awaitSVID() {
+    state = .idle
+    become(.failed, "not dialled, because the SPIFFE agent took our SVID back")
   }
 
   private func judge(_ chain: [Certificate]) -> TLSVerdict {

@@ -115,6 +115,28 @@ import Transport
     #expect(stage.run { sink.endedCalls == 1 && sink.calls == 2 && sink.held.isEmpty })
   }
 
+  /// What is open goes on; afterwards status says why nobody is dialled, until there is an SVID again.
+  @Test func withAnSVIDThatWasTakenBackNobodyIsDialled() throws {
+    let stage = try stage()
+    let sink = try sink(on: stage)
+    stage.push(to: [try plan(stage)])
+    #expect(stage.run { sink.held == ["foo/x"] })
+    stage.withdraw()
+    stage.network.run(for: .seconds(30))
+    #expect(stage.sinkFacts().first?.state == .serving && sink.endedCalls == 0)
+    sink.hangUp()
+    #expect(
+      stage.run {
+        stage.sinkFacts().first?.lastError?.contains("the SPIFFE agent took our SVID back") == true
+      })
+    #expect(stage.sinkFacts().first?.state == .failed)
+    stage.network.run(for: .seconds(120))
+    #expect(sink.calls == 1)
+    try stage.adopt(trusting: [Stage.authority])
+    #expect(stage.run(atMost: .seconds(2)) { stage.sinkFacts().first?.state == .serving && sink.calls == 2 })
+    #expect(stage.sinkFacts().first?.lastError == nil)
+  }
+
   @Test func anExpiredSinkLosesItsStream() throws {
     let stage = try stage()
     let sink = try sink(on: stage, living: 60)
