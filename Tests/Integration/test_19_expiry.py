@@ -5,6 +5,7 @@ after the other.
 """
 
 import ctypes
+import shutil
 import time
 
 import pytest
@@ -52,12 +53,14 @@ def test_an_edge_with_an_expired_svid_keeps_whom_it_has(folder):
 
 @pytest.mark.slow
 def test_the_same_with_the_agent_away(folder):
-    """An SVID of the agent that nobody renews any more: connections stay, and both reasons are told."""
+    """An SVID of the agent that nobody renews any more: connections stay and are served, and both reasons are told."""
     trust = TrustDomain(folder / "trust")
+    manifests = folder / "manifests"
+    shutil.copytree(MANIFESTS, manifests)
     with Agent(folder) as agent:
         agent.offer(entry(trust.issue("relay/edge", to_hours=10 * SECONDS), trust))
         edge = Relay(
-            folder, "edge", trust, sources=[{"name": "files", "directory": {"path": str(MANIFESTS)}}],
+            folder, "edge", trust, sources=[{"name": "files", "directory": {"path": str(manifests)}}],
             policy=edge_policy())
         edge.configuration["identity"] = {"workloadAPI": agent.address}
         edge.write_configuration()
@@ -69,7 +72,11 @@ def test_the_same_with_the_agent_away(folder):
             _, why = eventually(lambda: edge.get("/readyz"), lambda got: got[0] == 503, 20, "503 after the SVID's end")
             assert "our own SVID expired at" in why
             assert "Workload API" in " ".join(edge.status["identity"]["warnings"])
+            assert edge.metric("meshrelay_svid_expiry_timestamp_seconds") < time.time()
             time.sleep(3)
+            mark = client.mark
+            (manifests / "new.yaml").write_text(virtual_service("after-expiry"))
+            client.wait_for_names(TYPE_URL, AT_START | {"shop/after-expiry"}, since=mark)
             assert client.end_state is None
             doctor = run("doctor", "--config", edge.configuration_path, timeout=60)
             assert doctor.returncode == 1 and "our own SVID expired at" in doctor.stdout

@@ -7,6 +7,7 @@ who came back; server CPU is measured and printed, not asserted.
 import os
 import socket
 import ssl
+import subprocess
 import time
 
 import pytest
@@ -126,6 +127,22 @@ def test_what_makes_a_ticket_worthless(relay, trust):
     relay.kill()
     relay.start()
     assert not visit(context, relay.port, ticket)[1]
+
+
+def test_a_ticket_allows_no_early_data_and_lasts_an_hour(relay, trust, folder):
+    """What OpenSSL's own tool reads in the ticket it was given."""
+    svid = trust.issue("cluster/all/istiod")
+    first_ticket(relay, context_of(trust, svid))
+    session = folder / "session.pem"
+    # A moment to read what comes behind the handshake.
+    subprocess.run(
+        f"(sleep 1; echo Q) | openssl s_client -connect {relay.address} -CAfile {trust.bundle} -cert {svid.certificate} "
+        f"-key {svid.key} -alpn h2 -sess_out {session}", shell=True, check=True, capture_output=True, timeout=20)
+    text = subprocess.run(
+        ["openssl", "sess_id", "-in", session, "-noout", "-text"], check=True, capture_output=True, text=True).stdout
+    assert "TLS session ticket:" in text
+    assert "Max Early Data: 0" in text
+    assert "TLS session ticket lifetime hint: 3600 (seconds)" in text
 
 
 @pytest.mark.slow

@@ -1,9 +1,13 @@
 """Bad certificates in both directions, each refused with its reason.
 
 Method: every kind of bad certificate, shown by OpenSSL: as a client to a relay, and as an upstream that a relay dials.
-Named are the label of the metric, and the words in the log, in the audit log, and in the source's status.
+Named are the label of the metric, and the words in the log, in the audit log, and in the source's status. Then the whole
+table of vectors for X.509-SVID validation (TrustTests/Vectors), made for now, in both directions.
 """
 
+import base64
+import datetime
+import importlib.util
 import json
 import shutil
 import socket
@@ -13,10 +17,12 @@ import threading
 import time
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from harness.ads import StateOfTheWorld
-from harness.relay import Relay, free_port
+from harness.relay import ROOT, Relay, free_port
 from harness.tiers import MANIFESTS, edge_policy
-from harness.trust import DNS_NAME, TrustDomain
+from harness.trust import DNS_NAME, SVID, TrustDomain
 from harness.waiting import eventually
 from test_03_changes import AT_START, TYPE_URL, virtual_service
 
@@ -236,3 +242,186 @@ def test_a_server_that_speaks_no_tls_is_told_from_one_that_does(folder, trust):
         ).start(ready=False)
         eventually(
             lambda: relay.status["sources"][0]["lastError"] or "", lambda text: "plaintext" in text, 10, "the reason")
+
+
+class Table:
+    """The vectors as files that OpenSSL can show, and a relay that trusts what they are judged by."""
+
+    name = "td.example"
+    # Judged by other bundles than the rest, at another time, or no certificate that OpenSSL would load: rooms' tests.
+    LEFT_OUT = {
+        "no DER", "bytes after the certificate", "an empty bundle", "an expired anchor", "none of three anchors of one name",
+        "a second after the last", "a second before the first"}
+
+    def __init__(self, folder):
+        path = ROOT / "Tests" / "TrustTests" / "Vectors" / "make.py"
+        specification = importlib.util.spec_from_file_location("vectors", path)
+        self._make = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(self._make)
+        self.folder = folder / "vectors"
+        self.folder.mkdir()
+        now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+        vectors, self._root, self._other = self._make.table(now)
+        self.bundle = self._write("bundle.pem", self._pem(self._root.certificate))
+        self.other = self._write("other.pem", self._pem(self._other.certificate))
+        self.bad, left_out = [], set()
+        for number, vector in enumerate(vectors):
+            if "result" not in vector["expect"]:
+                continue
+            if vector["title"] in Table.LEFT_OUT:
+                left_out.add(vector["title"])
+            else:
+                self.bad.append((number, vector, self._files(number, vector)))
+        assert left_out == Table.LEFT_OUT, "a title has changed"
+
+    def issue(self, path, folder=None):
+        """A good SVID, for the relay and its clients."""
+        uri = f"spiffe://{self.name}/{path}"
+        leaf = self._root.issue([uri], dns=[DNS_NAME])
+        name = path.replace("/", "-")
+        return SVID(uri, self._write(f"{name}.pem", self._pem(leaf), folder), self._key(name, leaf, folder))
+
+    def id(self, path):
+        return f"spiffe://{self.name}/{path}"
+
+    def _files(self, number, vector):
+        """None: no certificate at all."""
+        if not vector["chain"]:
+            return None
+        chain = [base64.b64decode(each) for each in vector["chain"]]
+        # The certificates behind the leaf go into their own file; s_client and s_server send them as they are.
+        rest = [x509.load_der_x509_certificate(each) for each in chain[1:]]
+        files = [self._write(f"{number}.pem", self._der_to_pem(chain[0])), None, None]
+        if rest:
+            files[1] = self._write(f"{number}-rest.pem", b"".join(map(self._pem, rest)))
+        # Where the first is an authority, its key is what shows it.
+        files[2] = self._key(str(number), x509.load_der_x509_certificate(chain[0]))
+        return files
+
+    def _key(self, name, leaf, folder=None):
+        key = self._make.KEYS[self._make.public(leaf)]
+        path = self._write(f"{name}.key", key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()), folder)
+        path.chmod(0o600)
+        return path
+
+    def _write(self, name, content, folder=None):
+        path = (folder or self.folder) / name
+        path.write_bytes(content)
+        return path
+
+    @staticmethod
+    def _pem(certificate):
+        return certificate.public_bytes(serialization.Encoding.PEM)
+
+    @staticmethod
+    def _der_to_pem(der):
+        # As bytes, because some signatures do not fit and some names are none.
+        return (b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n")
+
+
+@pytest.fixture
+def table(folder):
+    return Table(folder)
+
+
+def relay_of_table(folder, table, sources):
+    policy = {"clusters": [
+        {"name": "all", "identities": ["spiffe://td.example/cluster/*"], "allow": [{}]},
+        {"name": "other", "identities": ["spiffe://other.example/*", "spiffe://unknown.example/*"], "allow": [{}]}]}
+    relay = Relay(
+        folder, "edge", table, sources=sources, policy=policy, audit={"path": str(folder / "audit.jsonl")})
+    relay.configuration["identity"]["bundles"]["other.example"] = str(table.other)
+    relay.write_configuration()
+    return relay
+
+
+def arguments_of(files):
+    if files is None:
+        return []
+    leaf, rest, key = files
+    return ["-cert", leaf, "-key", key, *(["-cert_chain", rest] if rest else [])]
+
+
+def test_the_whole_table_as_clients(folder, table):
+    """Each from an address of its own, so that its line and its record are found by it."""
+    relay = relay_of_table(folder, table, [{"name": "files", "directory": {"path": str(MANIFESTS)}}]).start()
+    shown = [each for each in table.bad if each[1]["role"] == "client"]
+    assert len(shown) >= 45
+    with StateOfTheWorld(relay.address, table.issue("cluster/a"), table.bundle) as witness:
+        witness.subscribe(TYPE_URL)
+        assert set(witness.sync(TYPE_URL)) == AT_START
+        for number, vector, files in shown:
+            result, address = vector["expect"]["result"], f"127.0.3.{number + 1}"
+            before = handshakes(relay, result)
+            heard = subprocess.run(
+                ["openssl", "s_client", "-connect", relay.address, "-bind", f"{address}:0", "-CAfile", table.bundle,
+                 *arguments_of(files), "-alpn", "h2", "-quiet", "-no_ign_eof"],
+                input=b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", capture_output=True, timeout=10)
+            title = f"{vector['title']}: {heard.stderr[-200:]}"
+            assert heard.stdout == b"", title
+            eventually(lambda: handshakes(relay, result), lambda now: now == before + 1, 5, f"{title}: {result}")
+            record = eventually(
+                lambda: [each for each in records(folder, "refuse") if each["address"].startswith(address + ":")], bool, 5,
+                f"{title}: the record")[0]
+            reason = record["reason"].removeprefix("handshake failed: ")
+            assert len(reason) > 20, title
+            eventually(
+                lambda: [line for line in relay.log.splitlines() if f"address={address}:" in line and reason[:60] in line],
+                lambda lines: len(lines) == 1, 5, f"{title}: the line with {reason}")
+        assert witness.end_state is None
+
+
+@pytest.mark.slow
+def test_the_whole_table_as_upstreams(folder, table):
+    """All at once, each a source of its own, while what is good is served and changes."""
+    manifests = folder / "manifests"
+    shutil.copytree(MANIFESTS, manifests)
+    servers, kinds = {}, {}
+    for number, vector, files in table.bad:
+        # Without a certificate nobody can be a server of TLS 1.3; a purpose is of one role.
+        if files is None or (vector["rule"] == 6 and vector["role"] == "client" and "code" not in vector["title"]):
+            continue
+        port = free_port()
+        kinds[f"v{number}"] = vector
+        servers[port] = f"v{number}", subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "openssl", "s_server", "-accept", f"127.0.0.1:{port}", *arguments_of(files),
+             "-CAfile", table.bundle, "-Verify", "3", "-alpn", "h2", "-quiet"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert len(kinds) >= 45
+    try:
+        # What they could supply is not what the witness asks for, so that nothing waits for them.
+        sources = [{"name": "files", "directory": {"path": str(manifests)}}] + [
+            {"name": name, "only": {"types": ["security.istio.io/RequestAuthentication"]},
+             "upstream": {"addresses": [f"127.0.0.1:{port}"], "spiffeID": "spiffe://td.example/ns/a/sa/b"}}
+            for port, (name, _) in servers.items()]
+        relay = relay_of_table(folder, table, sources).start(ready=False)
+        with StateOfTheWorld(relay.address, table.issue("cluster/a"), table.bundle) as witness:
+            witness.subscribe(TYPE_URL)
+            assert set(witness.sync(TYPE_URL)) == AT_START
+            turn = 0
+
+            def reasons():
+                """And one more change that passes by them all."""
+                nonlocal turn
+                turn, mark = turn + 1, witness.mark
+                (manifests / "during.yaml").write_text(virtual_service(f"turn-{turn}"))
+                witness.wait_for_names(TYPE_URL, AT_START | {f"shop/turn-{turn}"}, since=mark, timeout=5)
+                return {each["name"]: each["lastError"] for each in relay.status["sources"] if each["name"] in kinds}
+
+            found = eventually(
+                reasons, lambda told: all(text and "refused (" in text for text in told.values()), 30, "every reason")
+            assert witness.end_state is None
+        log = relay.log
+        recorded = records(folder, "source")
+        for name, vector in kinds.items():
+            reason = found[name].partition("refused (")[2]
+            assert any(line.endswith(f"source={name}") and reason[:40] in line for line in log.splitlines()), (vector, reason)
+            assert any(each["source"] == name and reason[:40] in each["reason"] for each in recorded), (vector, reason)
+        for result in ("bad_id", "untrusted", "expired"):
+            least = sum(vector["expect"]["result"] == result for vector in kinds.values())
+            eventually(lambda: handshakes(relay, result), lambda now: now >= least, 15, f"handshakes_total {result}")
+    finally:
+        for _, process in servers.values():
+            process.kill()
+            process.wait()
