@@ -82,7 +82,7 @@ public final class SimulatedDriver: Driver {
   }
 
   public var monotonicTime: Instant { network.now }
-  public var wallClock: Timestamp { network.wallClock }
+  public var wallClock: Timestamp { network.wallClock(of: host) }
 
   // MARK: for the network
 

@@ -21,12 +21,25 @@ public final class SimulatedNetwork {
   }
   /// What somebody has set the wall clock of all hosts ahead by, in whole seconds; negative: back.
   public var wallClockShift: Duration = .zero
+  /// By host, beside that.
+  private var hostShifts: [String: Duration] = [:]
   /// A digest of everything that happened so far, equal for equal histories.
   public private(set) var fingerprint: UInt64 = 0xCBF2_9CE4_8422_2325
   /// For links without conditions of their own.
   public var conditions = LinkConditions()
   /// The source of every random choice; tests may draw from it too.
   public var generator: SeededGenerator
+
+  /// What the wall clock of one host says.
+  public func wallClock(of host: String) -> Timestamp {
+    guard let shift = hostShifts[host] else { return wallClock }
+    return Timestamp(milliseconds: wallClock.milliseconds + shift.inNanoseconds / 1_000_000)
+  }
+
+  /// Sets the wall clock of one host ahead of what it should be by this much; negative: back.
+  public func setWallClock(of host: String, aheadBy shift: Duration) {
+    hostShifts[host] = shift == .zero ? nil : shift
+  }
 
   private let start: Timestamp
   private var events = TimerHeap<Event>()

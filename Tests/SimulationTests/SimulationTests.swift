@@ -31,6 +31,9 @@ import Testing
     storm(seed, .everyDialect)
   }
 
+  /// Five tiers, each of which can fail.
+  @Test(arguments: seeds.prefix(2)) func promisesHoldThroughFiveTiers(_ seed: UInt64) { storm(seed, .deep) }
+
   private func storm(_ seed: UInt64, _ cast: SimulatedWorld.Cast) {
     let world = SimulatedWorld(seed: seed, cast: cast)
     let isSound = world.run(storm: SimulationTests.storm)

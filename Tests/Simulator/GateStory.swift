@@ -63,7 +63,7 @@ extension SimulatedWorld {
   private func settle(at state: Truth.State, _ when: String) {
     guard isSound else { return }
     note("expected " + when)
-    let deadline = network.now + SimulatedWorld.convergenceBound
+    let deadline = network.now + bound
     var open = ["not looked at"]
     while isSound, !open.isEmpty, network.now < deadline {
       pass(.milliseconds(500))

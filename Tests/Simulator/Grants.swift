@@ -11,7 +11,12 @@ struct Grants: Equatable, Sendable {
 
   /// Downstream relays are clusters too; their identities are `spiffe://sim.test/<cluster>/<host>`.
   static let origin = Grants(name: "origin", namespaces: ["region": ["alpha", "beta", "core", "shared"]])
-  static let region = Grants(name: "region", namespaces: ["edge": ["alpha", "beta", "shared"]])
+  static let region = passing(to: "edge")
+
+  /// What leaves the centre, to the tier below.
+  static func passing(to cluster: String) -> Grants {
+    Grants(name: "for-\(cluster)", namespaces: [cluster: ["alpha", "beta", "shared"]])
+  }
 
   /// What an edge may give: the usual, and what it is changed to while the simulation runs.
   static let usual = Grants(

@@ -29,6 +29,9 @@ final class SimulatedRelay {
   let upstreams: [String]
   let serveLoops: Int
   private let brake: Brake
+  /// Its state folder, which outlives crashes, too.
+  private let state: String
+  private let disk = SimulatedDisk()
   private let credentials: Credentials
   private let network: SimulatedNetwork
   private let folder: String
@@ -81,6 +84,7 @@ final class SimulatedRelay {
     self.grants = [grants]
     self.network = network
     self.folder = folder
+    state = folder + ".state/" + host
     self.limits = limits
     self.report = report
     credentials = Identities.credentials(cluster, host)
@@ -114,7 +118,7 @@ final class SimulatedRelay {
     }
     let instance = "\(host)-\(lives)-\(String(network.generator.next(), radix: 16))"
     let control = ControlLoop(
-      plan: plan, rules: currentGrants.rules, loop: controlLoop, workers: .inline, crossings: crossings,
+      plan: plan, rules: currentGrants.rules, loop: controlLoop, workers: workers, crossings: crossings,
       serving: handles, instance: instance, version: "simulated", shards: shards,
       seed: network.generator.next(), trail: trail,
       report: { [weak self] event in if let self { report(self, event) } })
@@ -146,6 +150,12 @@ final class SimulatedRelay {
     return (serving, ServeHandle(commands: commands, wake: loop.waker))
   }
 
+  private var workers: Workers {
+    var workers = Workers.inline
+    workers.store = disk
+    return workers
+  }
+
   private var plan: TierPlan {
     var source = SourcePlan(name: "truth", kind: .directory(path: folder))
     if !upstreams.isEmpty {
@@ -163,6 +173,7 @@ final class SimulatedRelay {
       node: host, origin: "truth", identity: .fixed(credentials), sources: [source])
     plan.limits = limits
     plan.brake = brake
+    plan.state = state
     return plan
   }
 
@@ -170,6 +181,20 @@ final class SimulatedRelay {
     life = nil
     network.crash(host, manner)
     if Bool.random(using: &network.generator) { log.tear() }
+  }
+
+  /// While it is, nothing is read from the state folder nor written to it, and nothing is recorded.
+  var isDiskBroken: Bool {
+    get { disk.isBroken }
+    set {
+      disk.isBroken = newValue
+      log.isFull = newValue
+    }
+  }
+
+  /// Something else wrote into the state folder of a relay that is down. False when there is nothing yet.
+  func damageState() -> Bool {
+    disk.damage(state, &network.generator)
   }
 
   // MARK: what happens to it

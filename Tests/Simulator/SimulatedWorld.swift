@@ -4,6 +4,8 @@
 //   truth ─► origin ◄── region-1 ◄──┬── edge-1 ◄── clients of two tenants, and strangers
 //                  ◄── region-2 ◄──┴── edge-2 ◄──
 //
+// or the same with two more tiers of two relays each (`Cast.deep`).
+//
 // A run: everybody starts, a storm of faults and changes, then calm. In the calm everybody must converge, and
 // at the end every relay drains and must have closed what it opened.
 
@@ -30,9 +32,7 @@ public final class SimulatedWorld: ClientOwner {
   /// Answers that clients got.
   public private(set) var answers = 0
 
-  private var checkers: [any Checker] = [
-    HiddenChecker(), WholenessChecker(), OrderChecker(), RefusalChecker(),
-  ]
+  private var checkers: [any Checker] = [HiddenChecker(), WholenessChecker(), RefusalChecker()]
   var grantEnds = GrantEndChecker()
   private var ledger = SocketLedger()
   private var audit = AuditChecker()
@@ -44,6 +44,10 @@ public final class SimulatedWorld: ClientOwner {
   /// After the last fault, everybody has what is right. Reason: noticing silence (twice 15 s here), the longest
   /// back-off of a relay (36 s), a refused handshake or two, and some room.
   public static let convergenceBound: Duration = .seconds(150)
+  /// The tiers between origin and edge.
+  private let middle: [String]
+  /// A tier more has to notice and to come back, too.
+  var bound: Duration { SimulatedWorld.convergenceBound + .seconds(60) * (middle.count - 1) }
   private static let journalMost = 4000
   /// Steps within one moment of virtual time. Reason: the busiest moments of sound runs have some hundreds.
   private static let stepsMost = 20_000
@@ -54,16 +58,20 @@ public final class SimulatedWorld: ClientOwner {
     case modern
     /// One for every way to follow a type.
     case everyDialect
+    /// Control planes of today, below five tiers.
+    case deep
   }
 
   /// `braked`: every relay has a brake. Storms remove at random, and what is held back would never converge.
   public init(seed: UInt64, cast: Cast = .modern, braked: Bool = false) {
     self.seed = seed
     brake = braked ? Brake(removes: 30, atLeast: 3, most: 1000) : .off
+    middle = cast == .deep ? ["region", "zone", "site"] : ["region"]
     network = SimulatedNetwork(seed: seed, start: Identities.start)
     truth.fill(&network.generator, at: network.wallClock)
     addRelays()
     addClients(cast)
+    checkers.append(OrderChecker(tiers: ["origin"] + middle + ["edge"]))
   }
 
   private static var limits: Limits {
@@ -74,11 +82,15 @@ public final class SimulatedWorld: ClientOwner {
   }
 
   private func addRelays() {
-    let regions = ["region-1", "region-2"]
     add("origin-1", "origin", [], loops: 1, .origin)
-    for host in regions { add(host, "region", ["origin-1"], loops: 2, .region) }
-    add("edge-1", "edge", regions, loops: 2, .usual)
-    add("edge-2", "edge", regions.reversed(), loops: 1, .usual)
+    var above = ["origin-1"]
+    for (tier, next) in zip(middle, middle.dropFirst() + ["edge"]) {
+      let hosts = ["\(tier)-1", "\(tier)-2"]
+      for host in hosts { add(host, tier, above, loops: 2, .passing(to: next)) }
+      above = hosts
+    }
+    add("edge-1", "edge", above, loops: 2, .usual)
+    add("edge-2", "edge", above.reversed(), loops: 1, .usual)
   }
 
   private func add(_ host: String, _ cluster: String, _ upstreams: [String], loops: Int, _ grants: Grants) {
@@ -105,7 +117,7 @@ public final class SimulatedWorld: ClientOwner {
     ]
 
   private func addClients(_ cast: Cast) {
-    let plans = cast == .modern ? SimulatedWorld.modern : SimulatedWorld.everyDialect
+    let plans = cast == .everyDialect ? SimulatedWorld.everyDialect : SimulatedWorld.modern
     for (index, plan) in plans.enumerated() {
       clients.append(
         SimulatedClient(
@@ -153,6 +165,7 @@ public final class SimulatedWorld: ClientOwner {
       storm.strike()
     }
     storm.end()
+    storm.endClocks()
     converge()
     drain()
     return isSound
@@ -198,7 +211,7 @@ public final class SimulatedWorld: ClientOwner {
       client.reconnect()
     }
     let grants = { [unowned self] host in relay(host).currentGrants }
-    let deadline = network.now + SimulatedWorld.convergenceBound
+    let deadline = network.now + bound
     var open = ["not looked at"]
     while isSound, !open.isEmpty, network.now < deadline {
       pass(.milliseconds(500))

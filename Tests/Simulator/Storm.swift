@@ -22,10 +22,13 @@ struct Storm {
 
   private func draw(_ range: Range<Int>) -> Int { Int.random(in: range, using: &world.network.generator) }
 
+  /// Seconds.
+  private static let originAheadMost = 60
+
   /// One thing happens.
   mutating func strike() {
     for link in cuts + bad { noteTrouble(link) }
-    switch draw(0..<20) {
+    switch draw(0..<22) {
     case 0..<7: edit()
     case 7..<9: cut()
     case 9..<12: heal()
@@ -33,24 +36,38 @@ struct Storm {
     case 14: crash()
     case 15..<17: changePolicy()
     case 17..<19: hangUp()
-    default: fillDisk()
+    case 19: breakDisk()
+    default: jumpClock()
     }
   }
 
-  /// The disk of an audit log: nothing is delivered from there while it is full, and grants end all the same.
-  private func fillDisk() {
+  /// The disk of a relay: nothing is delivered from there while it cannot be recorded, nothing is saved, and grants end
+  /// all the same.
+  private func breakDisk() {
     let relay = world.relays[draw(0..<world.relays.count)]
     let pause = Duration.milliseconds(Int64(draw(1000..<8000)))
-    world.note("\(relay.host): the disk is full for \(pause)")
-    let log = relay.log
-    log.isFull = true
-    world.network.at(pause) { log.isFull = false }
+    world.note("\(relay.host): the disk is broken for \(pause)")
+    relay.isDiskBroken = true
+    world.network.at(pause) { relay.isDiskBroken = false }
+  }
+
+  /// Somebody sets the clock of a relay, or of all. That of the origin goes ahead by no more than what everybody has
+  /// caught up with in time: what is published then stays the newest until the clock is there.
+  private func jumpClock() {
+    let relay = world.relays[draw(0..<world.relays.count)]
+    let most = relay.upstreams.isEmpty ? Storm.originAheadMost : 240
+    let shift = Duration.seconds(draw(0..<most + 1500) - 1500)
+    world.note("\(relay.host): the clock is ahead by \(shift)")
+    world.network.setWallClock(of: relay.host, aheadBy: shift)
   }
 
   /// Everything is repaired; what was crashed starts.
   mutating func end() {
     while !cuts.isEmpty { heal() }
-    for relay in world.relays { relay.log.isFull = false }
+    for relay in world.relays {
+      relay.isDiskBroken = false
+      world.network.setWallClock(of: relay.host, aheadBy: .zero)
+    }
     for link in links { world.network.setConditions(LinkConditions(), between: link.first, and: link.second) }
     for relay in world.relays { world.start(relay) }
     // The last policy gives both tenants something, so that there is something to converge on.
@@ -70,6 +87,13 @@ struct Storm {
       }
     }
     return links
+  }
+
+  /// One change more, once the clocks are past what was published ahead of them: an origin that crashed before that was
+  /// on its disk may be behind it until then.
+  func endClocks() {
+    world.pass(.seconds(Storm.originAheadMost + 1))
+    edit()
   }
 
   private func edit() {
@@ -129,6 +153,10 @@ struct Storm {
     let pause = Duration.milliseconds(Int64(draw(100..<12_000)))
     world.note("\(relay.host) crashes (\(manner)) for \(pause)")
     relay.crash(manner)
+    // Not that of the origin: who loses its sequence and has a wrong clock is behind until an operator says otherwise.
+    if draw(0..<4) == 0, !relay.upstreams.isEmpty, relay.damageState() {
+      world.note("\(relay.host): its store is damaged")
+    }
     world.network.at(pause) { [weak world] in world?.start(relay) }
   }
 

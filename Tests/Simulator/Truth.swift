@@ -57,12 +57,16 @@ final class Truth {
     folder = NSTemporaryDirectory() + "/meshrelay-simulation-" + UUID().uuidString
     do {
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(atPath: folder + ".state", withIntermediateDirectories: true)
     } catch {
       preconditionFailure("a simulation needs a temporary folder: \(error)")
     }
   }
 
-  deinit { try? FileManager.default.removeItem(atPath: folder) }
+  deinit {
+    try? FileManager.default.removeItem(atPath: folder)
+    try? FileManager.default.removeItem(atPath: folder + ".state")
+  }
 
   var newest: State { states[states.count - 1] }
 
