@@ -3,6 +3,7 @@
 //   export   POST /export[?as=…] ─► ticket;  POST /export?ticket=…&from=… ─► bytes, … none: the end
 //   import   POST /import?… ─► ticket;  POST /import?ticket=…&from=… + bytes, …;  POST /import?ticket=…&end=…
 //            ─► the outcome, or `pending` after a moment: then the last is asked again
+//            POST /import?ticket=…&abandon=yes: nothing is taken over, and the next import need not wait
 //
 // A transfer that nobody goes on with is given up by the relay. Contract: the field names of the answers.
 
@@ -18,6 +19,8 @@ public enum SnapshotTransfer: Sendable, Equatable {
   case writeImport(ticket: UInt64, from: UInt64, bytes: [UInt8])
   /// The file had `bytes` bytes and all of them are there: take it over.
   case endImport(ticket: UInt64, bytes: UInt64)
+  /// The asker does not go on with it.
+  case abandonImport(ticket: UInt64)
 }
 
 /// How a file is to be taken.
@@ -50,7 +53,9 @@ extension SnapshotTransfer {
         ImportTerms(
           source: target["source"], adopts: target["adopt"] == "yes", isDryRun: target["dryRun"] == "yes"))
     case (_, let ticket?):
-      if let end = try target.number("end") {
+      if target["abandon"] == "yes" {
+        self = .abandonImport(ticket: ticket)
+      } else if let end = try target.number("end") {
         self = .endImport(ticket: ticket, bytes: end)
       } else {
         self = .writeImport(ticket: ticket, from: try target.requiredNumber("from"), bytes: body)
@@ -74,6 +79,8 @@ extension SnapshotTransfer {
       RequestTarget(path: "/import", query: [("ticket", String(ticket)), ("from", String(from))])
     case .endImport(let ticket, let bytes):
       RequestTarget(path: "/import", query: [("ticket", String(ticket)), ("end", String(bytes))])
+    case .abandonImport(let ticket):
+      RequestTarget(path: "/import", query: [("ticket", String(ticket)), ("abandon", "yes")])
     }
   }
 }

@@ -116,25 +116,47 @@ public struct SnapshotImportCommand: Sendable {
       guard let begun = try? JSONDecoder().decode(ImportTicket.self, from: Data(answer)) else {
         return unreadable()
       }
+      let interruption = Interruption()
       var offset: UInt64 = 0
       while true {
+        if interruption.isPending { return abandon(begun.ticket, client, interruption) }
         let bytes = try file.read(SnapshotImportCommand.pieceBytes)
         guard !bytes.isEmpty else { break }
         _ = try client.body(of: .transfer(.writeImport(ticket: begun.ticket, from: offset, bytes: bytes)))
         offset += UInt64(bytes.count)
       }
-      return try tell(outcome(begun.ticket, offset, client))
+      guard let outcome = try outcome(begun.ticket, offset, client, interruption) else {
+        printError(
+          "meshrelay: interrupted; the relay has the whole file and takes it over: `meshrelay status` tells\n"
+        )
+        return interruption.end()
+      }
+      return tell(outcome)
     } catch {
       return failed(error)
     }
   }
 
-  /// Waits until the relay has it, which may take longer than one answer.
-  private func outcome(_ ticket: UInt64, _ bytes: UInt64, _ client: AdminClient) throws -> [UInt8] {
+  /// The relay need not wait for the rest, nor the next import for the relay.
+  private func abandon(_ ticket: UInt64, _ client: AdminClient, _ interruption: borrowing Interruption)
+    -> Int32
+  {
+    let answer = try? client.ask(.transfer(.abandonImport(ticket: ticket)))
+    printError(
+      answer?.status == 200
+        ? "meshrelay: interrupted; nothing was taken over\n"
+        : "meshrelay: interrupted; the relay gives the import up by itself\n")
+    return interruption.end()
+  }
+
+  /// Waits until the relay has it, which may take longer than one answer; nil: interrupted.
+  private func outcome(
+    _ ticket: UInt64, _ bytes: UInt64, _ client: AdminClient, _ interruption: borrowing Interruption
+  ) throws -> [UInt8]? {
     while true {
       let answer = try client.ask(.transfer(.endImport(ticket: ticket, bytes: bytes)))
-      if answer.status == 202 { continue }
-      return try AdminClient.body(of: answer)
+      guard answer.status == 202 else { return try AdminClient.body(of: answer) }
+      if interruption.isPending { return nil }
     }
   }
 

@@ -142,6 +142,8 @@ extension ControlLoop {
     if let version = command.version, let error = VersionError(checking: version) {
       return reply(GateRefusal.version(error).reply)
     }
+    // What is not on record is not done. Policy narrows all the same: that is no command.
+    if let obstacle = audit.obstacle { return reply(.unrecorded(obstacle)) }
     if case .adopt(let source) = command { return adopt(source, reply) }
     let order = gateDesk.take(command, reply)
     guard let persistence, let version = command.version else { return enqueue(.gates(order)) }
@@ -262,6 +264,13 @@ extension AdminCommand {
     case .release: .release
     case .adopt: .adopt
     }
+  }
+}
+
+extension AdminReply {
+  /// For whatever an operator wants done while that cannot be put on record. `obstacle`: why it cannot.
+  static func unrecorded(_ obstacle: String) -> AdminReply {
+    .error(status: 503, "Nothing was done, for it could not be put on record: \(obstacle)")
   }
 }
 

@@ -2,7 +2,7 @@
 // import did. The work on bytes is the `manifests` worker's, the decision the publisher's.
 //
 //   import   receiving ─end─► checking ─whole─► deciding (its source is paused) ─► saving ─► done
-//                └─────── silent, damaged, refused ───────────────┴──────────────────► done
+//                └─── abandoned, silent, damaged, refused ────────┴──────────────────► done
 
 import Admin
 import Audit
@@ -88,6 +88,7 @@ extension ControlLoop {
     case .beginImport(let terms): reply(beginImport(terms))
     case .writeImport(let ticket, let from, let bytes): writeImport(ticket, from, bytes, reply)
     case .endImport(let ticket, let bytes): endImport(ticket, bytes, reply)
+    case .abandonImport(let ticket): reply(abandonImport(ticket))
     }
   }
 
@@ -106,7 +107,7 @@ extension ControlLoop {
   // MARK: out
 
   private func beginExport(as identity: String?) -> AdminReply {
-    if let obstacle = audit.obstacle { return .error(status: 503, obstacle) }
+    if let obstacle = audit.obstacle { return .unrecorded(obstacle) }
     guard transfers.exports.count < TransferDesk.exportsMost else {
       return .error(status: 503, "\(TransferDesk.exportsMost) exports are under way. Try again later.")
     }
@@ -162,6 +163,10 @@ extension ControlLoop {
     _ ticket: UInt64, _ from: UInt64, _ reply: @escaping @Sendable (AdminReply) -> Void
   ) {
     guard let export = transfers.exports[ticket] else { return reply(.noTransfer("export")) }
+    if let obstacle = audit.obstacle {
+      transfers.exports[ticket] = nil
+      return reply(.unrecorded(obstacle))
+    }
     transfers.exports[ticket]?.lastUsed = loop.now
     let session = export.session
     if !workers.manifests.submit({ reply(session.read(from: from)) }) { reply(GateRefusal.busy.reply) }
@@ -170,7 +175,7 @@ extension ControlLoop {
   // MARK: in
 
   private func beginImport(_ terms: ImportTerms) -> AdminReply {
-    if let obstacle = audit.obstacle { return .error(status: 503, obstacle) }
+    if let obstacle = audit.obstacle { return .unrecorded(obstacle) }
     if let current = transfers.current, !current.isOver {
       return .error(
         status: 409,
@@ -225,6 +230,21 @@ extension ControlLoop {
     if !accepted { finishImport(GateRefusal.busy.reply) }
   }
 
+  private func abandonImport(_ ticket: UInt64) -> AdminReply {
+    guard let current = transfers.current, current.ticket == ticket else { return .noTransfer("import") }
+    guard case .receiving = current.state else {
+      return .error(
+        status: 409, "It is too late: the file is all there, and being put in force, or was refused.")
+    }
+    transfers.current = nil
+    var record = AuditRecord(.import, reason: "given up by who began it; nothing was taken over")
+    record.source = current.session.target.source
+    report(TierEvent(.notice, "an import was given up").recording(record))
+    var writer = JSONWriter()
+    writer.object { $0.field("abandoned", true) }
+    return .json(writer.bytes)
+  }
+
   /// Call when the loop was woken.
   func pickUpTransfers() {
     for checked in transfers.checked.drain() where checked.ticket == transfers.current?.ticket {
@@ -234,6 +254,8 @@ extension ControlLoop {
 
   private func decide(_ checked: TransferDesk.Checked) {
     guard let session = transfers.current?.session else { return }
+    // It was asked at the beginning; that may be long ago.
+    if let obstacle = audit.obstacle { return finishImport(.unrecorded(obstacle)) }
     do throws(CarryRefusal) {
       let carried = try checked.outcome.get()
       // It may have come back, or been taken out of the configuration, meanwhile.

@@ -168,7 +168,13 @@ private let rules = """
     #expect(try island.ask(.transfer(.writeImport(ticket: ticket + 1, from: 0, bytes: [1]))).status == 410)
     #expect(try island.ask(.transfer(.endImport(ticket: ticket, bytes: 0))).status == 400)
     #expect(try island.ask(.transfer(.readExport(ticket: 1, from: 0))).status == 410)
-    // One that nobody goes on with does not keep others out.
+    // One that is given up keeps nobody out.
+    let next = try island.ask(.transfer(.beginImport(ImportTerms())))
+    let given = try JSONDecoder().decode(ImportTicket.self, from: Data(next.body)).ticket
+    #expect(try island.ask(.transfer(.abandonImport(ticket: ticket))).status == 410, "that one is over")
+    #expect(try island.ask(.transfer(.abandonImport(ticket: given))).status == 200)
+    #expect(try island.ask(.transfer(.writeImport(ticket: given, from: 0, bytes: [1]))).status == 410)
+    // One that nobody goes on with does not, either.
     _ = try island.ask(.transfer(.beginImport(ImportTerms())))
     island.network.run(for: TransferDesk.silenceMost)
     #expect(try outcome(try bring(file, to: island)).added.count == 2)
