@@ -99,7 +99,7 @@ public struct RelayConfiguration: Sendable {
     [
       ("node", node != running.node), ("state", state != running.state), ("admin", admin != running.admin),
       ("listen", listen != running.listen), ("loops", loops != running.loops),
-      ("audit", audit != running.audit), ("history", history != running.history),
+      ("audit", audit != running.audit),
       // Sizes of what is made once.
       ("limits.controlMailbox", limits.controlMailbox != running.limits.controlMailbox),
       ("limits.workerMailbox", limits.workerMailbox != running.limits.workerMailbox),

@@ -57,6 +57,8 @@ public struct GateMemory: Sendable {
   public var released: [String: [TypeName: Set<String>]] = [:]
   /// Of objects that are gone, while there are gates.
   public var lastForms: [TypeName: [String: ObjectFacts]] = [:]
+  /// What sources said last that they grant us, by their names.
+  public var grants: [String: String] = [:]
   /// Another one whenever `released` or `lastForms` changes, within one process.
   public var edition: UInt64 = 0
 

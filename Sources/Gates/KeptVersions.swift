@@ -32,8 +32,8 @@ public struct KeptVersions: Sendable {
     let bytes: Int
   }
 
-  private let versionsMost: Int
-  private let age: Duration
+  private var versionsMost: Int
+  private var age: Duration
   /// Reason: a hundred versions of a snapshot whose every object changes take a hundred times its size.
   private let bytesMost: Int
   /// Oldest first. The last is what is served.
@@ -43,6 +43,12 @@ public struct KeptVersions: Sendable {
     versionsMost = max(versions, 1)
     self.age = age
     self.bytesMost = bytesMost
+  }
+
+  /// Keeps more or fewer from now on.
+  public mutating func follow(versions: Int, age: Duration, now: Timestamp) {
+    (versionsMost, self.age) = (max(versions, 1), age)
+    trim(now: now)
   }
 
   /// Newest first.
@@ -59,6 +65,10 @@ public struct KeptVersions: Sendable {
           version: version, position: snapshot.position, savedAt: now, resources: snapshot.count, isCut: false
         ),
         collections: snapshot.collections, bytes: bytes))
+    trim(now: now)
+  }
+
+  private mutating func trim(now: Timestamp) {
     let oldest = now.milliseconds &- age.inNanoseconds / 1_000_000
     while entries.count > 1, isTooMuch || entries[0].kept.savedAt.milliseconds < oldest {
       entries.removeFirst()

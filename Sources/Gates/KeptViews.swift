@@ -42,7 +42,9 @@ struct KeptViews: Sendable {
   mutating func noteLosses(_ key: Key, from old: [TypeName: Collection]) {
     let cut = cuts[key] ?? [:]
     for (type, before) in old {
+      // Whose right to it ended loses it by that, whatever an operator said.
       let lost = Collection.difference(from: before, to: cut[type] ?? .empty).removed
+        .filter { causes[key]?[type, $0] != .policy }
       if !lost.isEmpty { causes[key, default: RemovalCauses()].record(.released, type: type, names: lost) }
     }
   }
@@ -109,7 +111,12 @@ struct KeptViews: Sendable {
   /// Returns the classes that had such a view.
   mutating func erase(_ names: [TypeName: Set<String>], gate: UInt64) -> [Int] {
     let keys = cuts.keys.filter { $0.gate == gate }
-    for key in keys { cuts[key] = cuts[key]?.without(names) }
+    for key in keys {
+      cuts[key] = cuts[key]?.without(names)
+      for (type, gone) in names {
+        causes[key, default: RemovalCauses()].record(.policy, type: type, names: Array(gone))
+      }
+    }
     return keys.map(\.classIndex)
   }
 

@@ -62,19 +62,33 @@ public struct Publisher: Sendable {
   var events: [GateEvent] = []
   private var gateNumber: UInt64 = 0
   /// By class index: what it is told of its own grant.
-  private var grants: [Collection]
+  private var grants: [Collection] = []
+  /// What the tiers above say they grant us.
+  private(set) var received = ReceivedGrants()
+  /// Names of all sources there are.
+  private var sources: [String]
 
   /// `canonicalize`: that of admission, so that what a redaction leaves has the version it has on every tier.
-  public init(rules: PolicyRules, brake: Brake, canonicalize: BodyCanonicalizer? = nil) {
+  public init(
+    rules: PolicyRules, brake: Brake, sources: [String] = [], canonicalize: BodyCanonicalizer? = nil
+  ) {
     self.rules = rules
+    self.sources = sources
     self.brake = brake
     views = ClassViews(rules, RedactedForms(canonicalize: canonicalize))
     causes = rules.classes.map { _ in RemovalCauses() }
     ledger = RemovalLedger(classes: rules.classes.count)
-    grants = rules.classes.map { GrantNotice.collection(Grant.text(of: $0)) }
     current = Generation(
       number: 0, rules: rules, snapshot: .nothing,
       views: rules.classes.map { _ in View(number: 0, collections: [:], snapshot: .nothing) })
+    tellGrants()
+  }
+
+  private mutating func tellGrants() {
+    grants = zip(rules.classes, received.texts(for: rules, of: sources)).map { policy, text in
+      let told = GrantNotice.collection(text)
+      return told.isEmpty ? GrantNotice.collection(Grant.text(of: policy)) : told
+    }
   }
 
   // MARK: what comes from sources, policy and configuration
@@ -105,7 +119,7 @@ public struct Publisher: Sendable {
   public mutating func replace(rules next: PolicyRules) -> Publication {
     let (old, lost) = (rules, ledger.losses(views.index, of: rules))
     rules = next
-    grants = rules.classes.map { GrantNotice.collection(Grant.text(of: $0)) }
+    tellGrants()
     views.replace(rules, newest.collections)
     ledger.recount(rules, &views.index)
     causes = rules.classes.map { policy in
@@ -136,8 +150,11 @@ public struct Publisher: Sendable {
     }
   }
 
-  /// Publishes with another brake: what it does not hold goes.
+  /// Publishes with another brake: what it does not hold goes. What went while there was none does not count.
   public mutating func replace(brake next: Brake) -> Publication {
+    if brake.isOff {
+      for cluster in rules.clusters { marks[cluster.name] = ledger.next }
+    }
     brake = next
     letGo()
     return publish(nil)
@@ -156,6 +173,8 @@ public struct Publisher: Sendable {
     precondition(newest.collections.isEmpty, "memory is restored before anything is served")
     ledger = RemovalLedger(memory, rules, &views.index)
     marks = memory.marks
+    for (source, text) in memory.grants { _ = received.note(text, of: source) }
+    tellGrants()
     kept.restore(memory.lastForms)
     for (name, types) in memory.released {
       guard let cluster = rules.cluster(named: name) else { continue }
@@ -173,6 +192,7 @@ public struct Publisher: Sendable {
     memory.marks = marks
     memory.released = released
     memory.lastForms = kept.remembered
+    memory.grants = received.texts
     memory.edition = releasedEdition &+ kept.edition
     return memory
   }
@@ -208,6 +228,58 @@ public struct Publisher: Sendable {
     }
     if isChanged { kept.forgetCuts() }
     return isChanged
+  }
+
+  // MARK: what the tiers above grant us
+
+  /// Takes over what a source says it grants us; nil: it does not say. False when that is not new. What it leaves
+  /// over is `ungranted`, for a change that the caller publishes.
+  public mutating func note(grant text: String?, of source: String) -> Bool {
+    guard received.note(text, of: source) else { return false }
+    tellGrants()
+    for loss in ledger.losses(views.index, of: rules) where !received.mayHave(ResourceFacts(loss.object)) {
+      // Who still has it, because it is slow to answer, loses it by policy.
+      for candidate in loss.classes {
+        causes[candidate].record(.policy, type: loss.object.type, names: [loss.object.wireName])
+      }
+    }
+    return true
+  }
+
+  /// Continues with other sources.
+  public mutating func follow(sources names: [String]) {
+    sources = names
+    // What is kept may be of a source that is gone.
+    if gates.isEmpty { received.keepOnly(names) }
+    tellGrants()
+  }
+
+  /// Whether an object that is kept may still be had of its source: it has it, or would grant it.
+  public func isGranted(_ resource: Resource) -> Bool {
+    newest.collections[resource.type]?[resource.wireName]?.source == resource.source || mayHave(resource)
+  }
+
+  /// False only for what its source says that we may not have.
+  public func mayHave(_ resource: Resource) -> Bool { received.mayHave(ResourceFacts(resource)) }
+
+  /// What is kept or remembered although its source would not grant it any more.
+  public var ungranted: [Merge.Revocation] {
+    var names: [String: [TypeName: Set<String>]] = [:]
+    for (type, collection) in gates.bases.values.flatMap(\.collections) {
+      for resource in collection.resources where !isGranted(resource) {
+        names[resource.source, default: [:]][type, default: []].insert(resource.wireName)
+      }
+    }
+    let remembered =
+      ledger.entries.filter { !$0.isVoid }.map(\.object) + kept.remembered.values.flatMap(\.values)
+    for object in remembered where !received.mayHave(ResourceFacts(object)) {
+      names[object.source, default: [:]][object.type, default: []].insert(object.wireName)
+    }
+    return names.sorted { $0.key < $1.key }.flatMap { source, types in
+      types.sorted { $0.key < $1.key }.map { type, names in
+        Merge.Revocation(source: source, type: type, names: names, namespaces: [])
+      }
+    }
   }
 
   mutating func takeNumber() -> UInt64 {
@@ -275,7 +347,8 @@ public struct Publisher: Sendable {
   private mutating func noteRemovals(
     _ change: Merge.Change, since previous: Snapshot, now: Timestamp
   ) -> Set<Int> {
-    guard !brake.isOff, change.types.contains(where: { !$0.removals.isEmpty }) else { return [] }
+    // Also without a brake: whose word a removal was, the tiers below ask, too.
+    guard change.types.contains(where: { !$0.removals.isEmpty }) else { return [] }
     var losers: Set<Int> = []
     // What came and went within this step.
     var passing: [TypeName: [String: Resource]] = [:]

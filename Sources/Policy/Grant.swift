@@ -13,10 +13,18 @@ public struct Grant: Sendable {
 
   /// What the clusters of a class are told: JSON, in the words of a policy file.
   public static func text(of policy: PolicyClass) -> String {
+    // A denial that holds for some sources only takes nothing away for certain.
+    text(allow: policy.allow, deny: policy.deny.filter { $0.sources == nil }, policy.redaction)
+  }
+
+  /// `redaction`: what its readers are not shown of an object, and so cannot judge by.
+  static func text(allow: [Rule], deny: [Rule], _ redaction: Redaction?) -> String {
     var writer = JSONWriter()
     writer.object { object in
-      // A denial that holds for some sources only takes nothing away for certain.
-      let parts = [("allow", policy.allow), ("deny", policy.deny.filter { $0.sources == nil })]
+      let parts = [
+        ("allow", allow.map { $0.withoutLabels(hiddenBy: redaction) }),
+        ("deny", deny.filter { !$0.asksForLabels(hiddenBy: redaction) }),
+      ]
       for (key, rules) in parts {
         var known: Set<String> = []
         let told = rules.map(\.anywhere).filter { known.insert($0.canonicalText).inserted }
@@ -53,6 +61,11 @@ public struct Grant: Sendable {
 
   var ruleCount: Int { allow.count + deny.count }
 
+  /// Whether an object that is like this is granted.
+  func covers(_ facts: ResourceFacts) -> Bool {
+    allow.contains { $0.matches(facts) } && !deny.contains { $0.matches(facts) }
+  }
+
   /// Whether some object of this name could be granted, whatever its labels.
   public func mayGrant(_ type: TypeName, namespace: String, name: String) -> Bool {
     let query = VisibilityQuery(type: type, namespace: namespace, name: name)
@@ -68,6 +81,19 @@ public struct Grant: Sendable {
 }
 
 extension Rule {
+  fileprivate func asksForLabels(hiddenBy redaction: Redaction?) -> Bool {
+    guard let redaction, let labels else { return false }
+    return labels.requirements.contains { redaction.hides(label: $0.key) }
+  }
+
+  /// The same rule, for whatever labels where they are hidden.
+  fileprivate func withoutLabels(hiddenBy redaction: Redaction?) -> Rule {
+    guard asksForLabels(hiddenBy: redaction), let redaction, let labels else { return self }
+    return Rule(
+      position: position, namespaces: namespaces, types: types, names: names,
+      labels: LabelSelector(labels.requirements.filter { !redaction.hides(label: $0.key) }), sources: sources)
+  }
+
   /// False when no object can match both, as far as the words of each key alone tell.
   func mayMeet(_ other: Rule) -> Bool {
     Rule.mayMeet(namespaces, other.namespaces) && Rule.mayMeet(types, other.types)

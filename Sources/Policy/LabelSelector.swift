@@ -58,6 +58,12 @@ public struct LabelSelector: Hashable, Sendable, CustomStringConvertible {
     self.requirements = Set(requirements).sorted { $0.description < $1.description }
   }
 
+  /// All of these; nil when there are none.
+  init?(_ requirements: some Sequence<Requirement>) {
+    self.requirements = Set(requirements).sorted { $0.description < $1.description }
+    if self.requirements.isEmpty { return nil }
+  }
+
   public func matches(_ labels: [(key: String, value: String)]) -> Bool {
     requirements.allSatisfy { requirement in
       requirement.holds(for: labels.first { $0.key.utf8.elementsEqual(requirement.key.utf8) }?.value)

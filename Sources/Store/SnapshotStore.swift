@@ -17,18 +17,28 @@ public final class SnapshotStore: Sendable {
     var database: DatabaseQueue?
     /// What the file holds, when that is known.
     var written: WrittenState?
+    var limits: HistoryLimits
+    /// They are not those that the file was written under.
+    var isTrimDue = false
     /// The content was read, or found missing or unusable, once: it may be replaced by less.
     var wasRead = false
   }
 
   private let folder: StoreFolder
-  private let limits: HistoryLimits
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
   /// A store in `folder`, which is made (for our user alone) when it is missing. Touches nothing yet.
   public init(folder: String, history: HistoryLimits = HistoryLimits()) {
     self.folder = StoreFolder(path: folder)
-    limits = history
+    state = Mutex(State(limits: history))
+  }
+
+  /// Keeps more or less of the past, from the next save on.
+  public func follow(_ history: HistoryLimits) {
+    state.withLock { state in
+      guard state.limits != history else { return }
+      (state.limits, state.isTrimDue) = (history, true)
+    }
   }
 
   /// Whether anything was ever stored in `folder`.
@@ -116,7 +126,8 @@ public final class SnapshotStore: Sendable {
       state.written = nil
       do {
         state.written = try self.write(
-          snapshot, from: before, sources: sources, gates, revoked: revoked, now: now, database)
+          snapshot, from: before, sources: sources, gates, revoked: revoked, now: now, state, database)
+        state.isTrimDue = false
       } catch {
         // Rolled back: the file is what it was.
         state.written = before
@@ -129,19 +140,21 @@ public final class SnapshotStore: Sendable {
   /// What gates keep goes first: it was served before the snapshot.
   private func write(
     _ snapshot: Snapshot, from before: WrittenState, sources: [SourceMark], _ gates: GatesToSave,
-    revoked: [Merge.Revocation], now: Timestamp, _ database: DatabaseQueue
+    revoked: [Merge.Revocation], now: Timestamp, _ state: State, _ database: DatabaseQueue
   ) throws -> WrittenState {
     let plain = SaveStep(from: before, to: snapshot, sources: sources, revoked: revoked, savedAt: now)
     let memory = gates.memory.map {
       MemoryStep(from: before.memory, to: $0, isContinued: before.isMemoryOurs)
     }
-    guard gates.book != nil || !plain.isEmpty || memory?.isEmpty == false else { return plain.result }
+    guard gates.book != nil || !plain.isEmpty || memory?.isEmpty == false || state.isTrimDue else {
+      return plain.result
+    }
     return try database.write { database in
       let writing = StoreWriting(database)
       var reached = before
       if let book = gates.book { try writing.keep(book, &reached, savedAt: now) }
       let step = SaveStep(from: reached, to: snapshot, sources: sources, revoked: revoked, savedAt: now)
-      if !step.isEmpty { try writing.save(step, self.limits) }
+      if !step.isEmpty || state.isTrimDue { try writing.save(step, state.limits) }
       var result = step.result
       if let memory { try writing.keep(memory) }
       if let written = gates.memory { (result.memory, result.isMemoryOurs) = (written, true) }

@@ -22,6 +22,8 @@ enum StoredMemory {
     CREATE TABLE IF NOT EXISTS gate_last_form(
       type TEXT NOT NULL, name TEXT NOT NULL, object TEXT NOT NULL, seal BLOB NOT NULL,
       PRIMARY KEY(type, name)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS gate_grant(
+      source TEXT PRIMARY KEY, words TEXT NOT NULL, seal BLOB NOT NULL) WITHOUT ROWID;
     """
 
   fileprivate static func seal(_ table: String, _ texts: [String], _ numbers: [Int64] = []) -> Data {
@@ -69,6 +71,8 @@ struct MemoryStep {
   private(set) var newRemovals: [(number: UInt64, removal: Removal)] = []
   private(set) var goneMarks: [String] = []
   private(set) var newMarks: [String: UInt64] = [:]
+  private(set) var goneGrants: [String] = []
+  private(set) var newGrants: [String: String] = [:]
   private(set) var goneNames: [ReleasedName] = []
   private(set) var newNames: [ReleasedName] = []
   private(set) var goneForms: [(type: TypeName, name: String)] = []
@@ -79,6 +83,8 @@ struct MemoryStep {
     compareRemovals(old, new, isContinued)
     for (cluster, number) in new.marks where old.marks[cluster] != number { newMarks[cluster] = number }
     goneMarks = old.marks.keys.filter { new.marks[$0] == nil }.sorted()
+    newGrants = new.grants.filter { old.grants[$0.key] != $0.value }
+    goneGrants = old.grants.keys.filter { new.grants[$0] == nil }.sorted()
     guard !isContinued || old.edition != new.edition else { return }
     newNames = MemoryStep.names(in: new.released, butNotIn: old.released)
     goneNames = MemoryStep.names(in: old.released, butNotIn: new.released)
@@ -124,8 +130,9 @@ struct MemoryStep {
   }
 
   var isEmpty: Bool {
-    goneRemovals.isEmpty && newRemovals.isEmpty && goneMarks.isEmpty && newMarks.isEmpty && goneNames.isEmpty
-      && newNames.isEmpty && goneForms.isEmpty && newForms.isEmpty
+    goneRemovals.isEmpty && newRemovals.isEmpty && goneMarks.isEmpty && newMarks.isEmpty
+      && goneGrants.isEmpty && newGrants.isEmpty && goneNames.isEmpty && newNames.isEmpty && goneForms.isEmpty
+      && newForms.isEmpty
   }
 }
 
@@ -149,6 +156,12 @@ extension StoreWriting {
       try run(
         "INSERT OR REPLACE INTO gate_mark(cluster, number, seal) VALUES (?, ?, ?)",
         [cluster, number, StoredMemory.seal("mark", [cluster], [number])])
+    }
+    for source in step.goneGrants { try run("DELETE FROM gate_grant WHERE source = ?", [source]) }
+    for (source, words) in step.newGrants.sorted(by: { $0.key < $1.key }) {
+      try run(
+        "INSERT OR REPLACE INTO gate_grant(source, words, seal) VALUES (?, ?, ?)",
+        [source, words, StoredMemory.seal("grant", [source, words])])
     }
     for one in step.goneNames {
       try run(
@@ -198,6 +211,12 @@ extension StoreReading {
       try prove(row, 3, StoredMemory.seal("last form", parts))
       let form = try StoredMemory.object(parts[2])
       memory.lastForms[form.type, default: [:]][form.wireName] = form
+    }
+    guard try database.tableExists("gate_grant") else { return memory }
+    for row in try Row.fetchAll(database, sql: "SELECT source, words, seal FROM gate_grant") {
+      let parts = try (0..<2).map { try row.decode(String.self, atIndex: $0) }
+      try prove(row, 2, StoredMemory.seal("grant", parts))
+      memory.grants[parts[0]] = parts[1]
     }
     return memory
   }

@@ -70,7 +70,7 @@ public struct StoredSnapshot: Sendable {
 }
 
 /// How much of the past is kept. The last good snapshot is kept in any case.
-public struct HistoryLimits: Sendable {
+public struct HistoryLimits: Sendable, Equatable {
   /// Versions at most, the current one included. At least 1.
   public var versions: Int
   /// How long a version is kept after it was saved.

@@ -171,7 +171,7 @@ extension CarryOrder {
       }
       let before = held[content.type] ?? .empty
       let revoked = self.revoked(content.collection, before, state)
-      part.leftOut += revoked.map { "\(content.type) \($0): its grant has ended since" }
+      part.leftOut += revoked.map { "\(content.type) \($0): its source has said that it is not granted" }
       let kept = content.setAside.compactMap { before[$0] }
       part.contents.append(
         (content.type, content.position, content.collection.applying(upserts: kept, removals: revoked)))
@@ -179,14 +179,16 @@ extension CarryOrder {
     return part
   }
 
-  /// What an operator takes over although it is older must not bring back what the upstream has taken away since.
+  /// What the source does not grant, as far as it has told. A newer file that was cut for an identity bears the policy
+  /// of who exported it; what an operator takes over although it is older must not bring back what was taken away since.
   private func revoked(
     _ collection: Collection, _ held: Collection, _ state: PublishingDesk.State
   ) -> [String] {
-    let revoked = state.revoked.remembered
-    guard terms.adopts, !revoked.isEmpty else { return [] }
+    guard terms.adopts || carried.header.identity == nil else { return [] }
+    let revoked = terms.adopts ? state.revoked.remembered : []
     return collection.resources.filter { resource in
-      !held.contains(resource.wireName) && revoked.contains { $0.covers(resource) }
+      !held.contains(resource.wireName)
+        && (!state.publisher.mayHave(resource) || revoked.contains { $0.covers(resource) })
     }.map(\.wireName)
   }
 

@@ -190,7 +190,10 @@ public final class ControlLoop: TimerHandler {
 
   public func start() {
     sources.deliver = { [weak self] updates in self?.received(updates) }
-    sources.granted = { [grantDesk] source, text in grantDesk.told(source, text) }
+    sources.granted = { [weak self, grantDesk] source, text in
+      grantDesk.told(source, text)
+      self?.enqueue(.granted(source: source, text))
+    }
     grantDesk.follow(rules, sources: plan.sources.map(\.name))
     audit.start(node: me.node, program: version, instance: me.instance)
     audit.record(AuditRecord(.policy, version: rules.hash, reason: "in force at the start"))

@@ -141,7 +141,7 @@ extension ControlLoop {
         reply(
           AdminReply(differing) { version throws(GateRefusal) in
             do throws(StoreError) {
-              return try persistence.content(version, now: now)
+              return desk.restricted(try persistence.content(version, now: now))
             } catch {
               throw .store(error)
             }
@@ -152,7 +152,7 @@ extension ControlLoop {
       reply(
         AdminReply(differing) { version throws(GateRefusal) in
           do throws(VersionError) {
-            return try desk.keptContent(version).get()
+            return desk.restricted(try desk.keptContent(version).get())
           } catch {
             throw .version(error)
           }

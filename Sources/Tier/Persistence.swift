@@ -75,6 +75,9 @@ final class Persistence: Sendable {
     }
   }
 
+  /// Keeps more or less of the past from the next save on.
+  func follow(_ history: HistoryLimits) { store.follow(history) }
+
   /// Saves `snapshot` soon. Callable from any thread; the newest one wins. False when the worker is too busy:
   /// then the next publication saves it, and its commands are not answered.
   func save(

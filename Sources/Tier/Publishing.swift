@@ -50,10 +50,14 @@ enum PublishJob: Sendable {
   /// What was served before a restart; before any update.
   case restore(Restored)
   case brake(Brake)
+  /// What a source says it grants us; nil: it does not say.
+  case granted(source: String, String?)
   case gates(GateOrder)
   case carried(CarryOrder)
   /// Have the newest snapshot saved again: the disk may take it now.
   case save
+  /// How much of the past is kept in memory from now on, or was just changed on disk.
+  case history(HistoryLimits)
   /// What is evaluated beside the rules; nil: nothing any more.
   case shadow(PolicyRules?)
 }
@@ -110,8 +114,9 @@ final class PublishingDesk: Sendable {
     state = Mutex(
       State(
         merge: Merge(sources: sources),
-        publisher: Publisher(rules: rules, brake: brake, canonicalize: canonicalize), truth: truth,
-        position: Snapshot.nothing.position, order: sources.map(\.name), history: history))
+        publisher: Publisher(
+          rules: rules, brake: brake, sources: sources.map(\.name), canonicalize: canonicalize),
+        truth: truth, position: Snapshot.nothing.position, order: sources.map(\.name), history: history))
   }
 
   func perform(_ job: PublishJob, now: Timestamp) -> PublishReport {
@@ -121,9 +126,11 @@ final class PublishingDesk: Sendable {
     case .sources(let sources, let truth): replace(sources: sources, truth: truth, now: now)
     case .restore(let restored): restore(restored, now: now)
     case .brake(let brake): replace(brake: brake, now: now)
+    case .granted(let source, let text): note(grant: text, of: source, now: now)
     case .gates(let order): decide(order, now: now)
     case .carried(let order): carry(order, now: now)
     case .save: saveAgain(now: now)
+    case .history(let limits): replace(history: limits, now: now)
     case .shadow(let rules): replace(shadow: rules)
     }
   }
@@ -149,11 +156,26 @@ final class PublishingDesk: Sendable {
       var step = Merge.Change()
       for update in updates {
         state.note(update)
-        let change = state.merge.apply(update)
-        report.note(change, of: update.source)
-        step.append(change)
+        for part in state.byCause(update) {
+          let change = state.merge.apply(part)
+          report.note(change, of: update.source)
+          step.append(change)
+        }
       }
       finish(&state, step, &report, now: now)
+      return report
+    }
+  }
+
+  /// What is kept of a source is cut by what it grants now, whether or not it still has anything to take back.
+  private func note(grant text: String?, of source: String, now: Timestamp) -> PublishReport {
+    state.withLock { state in
+      var report = PublishReport()
+      report.fill(from: state.merge, state.order)
+      guard state.publisher.note(grant: text, of: source) else { return report }
+      var step = Merge.Change()
+      step.revoked = state.publisher.ungranted
+      finish(&state, step, &report, because: "grant", isDue: true, now: now)
       return report
     }
   }
@@ -181,6 +203,13 @@ final class PublishingDesk: Sendable {
     }
   }
 
+  private func replace(history limits: HistoryLimits, now: Timestamp) -> PublishReport {
+    state.withLock { state in
+      state.history?.follow(versions: limits.versions, age: limits.age, now: now)
+    }
+    return saveAgain(now: now)
+  }
+
   private func saveAgain(now: Timestamp) -> PublishReport {
     state.withLock { state in
       var report = PublishReport()
@@ -203,7 +232,8 @@ final class PublishingDesk: Sendable {
       var report = PublishReport()
       do throws(GateRefusal) {
         let command = try order.resolved(
-          state.history, state.revoked.since(order.askedAt), admits: state.merge.maySupply)
+          state.history, state.revoked.since(order.askedAt),
+          admits: { state.merge.maySupply($0) && state.publisher.isGranted($0) })
         report.gates.answer = try carryOut(command, order, &state, &report, now)
       } catch {
         report.fill(from: state.merge, state.order)
@@ -245,6 +275,12 @@ final class PublishingDesk: Sendable {
     state.withLock { $0.history?.find(prefix) ?? .failure(.unknown(prefix)) }
   }
 
+  /// What of a kept version could be put in force now.
+  func restricted(_ content: KeptContent) -> KeptContent {
+    let (merge, publisher) = state.withLock { ($0.merge, $0.publisher) }
+    return content.restricted { merge.maySupply($0) && publisher.isGranted($0) }
+  }
+
   /// The versions in memory, newest first.
   var keptVersions: [KeptVersion] { state.withLock { $0.history?.all ?? [] } }
 
@@ -258,6 +294,7 @@ final class PublishingDesk: Sendable {
       step.append(state.merge.replace(sources: sources))
       let merge = state.merge
       _ = state.publisher.restrictKept { merge.maySupply($0) }
+      state.publisher.follow(sources: state.order)
       finish(&state, step, &report, now: now)
       return report
     }
@@ -289,18 +326,20 @@ final class PublishingDesk: Sendable {
   /// The newest snapshot: for dump and explain.
   var snapshot: Snapshot { state.withLock { $0.snapshot(me) } }
 
-  /// Publishes a step of sources, if it changed anything that shows, and has it saved. True: `ticket` is answered
-  /// when that is done; false: it is not being saved; nil: there was nothing to do.
+  /// Publishes a step of sources, if it changed anything that shows or `isDue`, and has it saved. True: `ticket` is
+  /// answered when that is done; false: it is not being saved; nil: there was nothing to do.
   @discardableResult
   func finish(
     _ state: inout State, _ step: Merge.Change, _ report: inout PublishReport,
     because reason: String = "source",
-    ticket: UInt64? = nil, now: Timestamp
+    isDue: Bool = false, ticket: UInt64? = nil, now: Timestamp
   ) -> Bool? {
     report.fill(from: state.merge, state.order)
     let position = PublishingDesk.position(state, now: now, me: me, changed: !step.isEmpty)
     let moved = state.standings != state.publishedStandings
-    guard !step.isEmpty || !step.revoked.isEmpty || position != state.position || moved else { return nil }
+    guard isDue || !step.isEmpty || !step.revoked.isEmpty || position != state.position || moved else {
+      return nil
+    }
     state.position = position
     state.publishedStandings = state.standings
     let snapshot = state.snapshot(me)
@@ -390,65 +429,6 @@ final class PublishingDesk: Sendable {
   }
 }
 
-extension PublishingDesk.State {
-  mutating func note(_ update: SourceUpdate) {
-    if var position = update.position {
-      // A replica that is behind may still have newest content of this type: what was heard stays heard.
-      if let heard = positions[update.source], heard.origin == position.origin,
-        heard.sequence > position.sequence
-      {
-        (position.sequence, position.published) = (heard.sequence, heard.published)
-      }
-      positions[update.source] = position
-    }
-    guard let content = update.content, let type = update.type else { return }
-    standings[update.source, default: [:]][type] = content
-  }
-
-  func snapshot(_ me: PathElement) -> Snapshot { merge.snapshot(at: position, typePositions(me)) }
-
-  /// Where types stand: where the most preferred source that has answered for them does. An origin's own
-  /// numbers hold for all of its types.
-  private func typePositions(_ me: PathElement) -> [TypeName: Position] {
-    guard case .relayed = truth else { return [:] }
-    var found: [TypeName: Position] = [:]
-    for source in order.reversed() { found.merge(standings[source] ?? [:]) { _, preferred in preferred } }
-    return found.mapValues { $0.passed(by: me) }
-  }
-}
-
 extension ShadowFacts {
   fileprivate init(_ book: ShadowBook) { self.init(hash: book.rules.hash, differences: book.differences) }
-}
-
-extension SourceMark {
-  /// Where its types stand. A release that knew only where a source stands as a whole left no more than that.
-  func standings(of types: some Sequence<TypeName>) -> [TypeName: Position] {
-    guard positions.isEmpty, let position else { return positions }
-    return Dictionary(uniqueKeysWithValues: types.map { ($0, position) })
-  }
-}
-
-extension PublishReport {
-  mutating func note(_ change: Merge.Change, of source: String) {
-    conflicts += change.conflicts
-    if !change.setAside.isEmpty { setAside[source, default: []] += change.setAside }
-  }
-
-  mutating func fill(from merge: Merge, _ order: [String]) {
-    pendingTypes = merge.pendingTypes
-    isComplete = merge.isComplete
-    for source in order {
-      resources[source] = merge.held(by: source).values.reduce(0) { $0 + $1.count }
-    }
-  }
-}
-
-extension Merge.Change {
-  /// This change followed by another one. Steps stay in order; the publisher applies them so.
-  mutating func append(_ next: Merge.Change) {
-    types += next.types
-    revoked += next.revoked
-    readinessChanged = readinessChanged || next.readinessChanged
-  }
 }

@@ -84,6 +84,10 @@ extension ControlLoop {
     }
     let previous = plan
     if previous.brake != next.brake { enqueue(.brake(next.brake)) }
+    if previous.history != next.history {
+      persistence?.follow(next.history)
+      enqueue(.history(next.history))
+    }
     plan = next
     crossings.sourceTrustDomains.publish(next.upstreamTrustDomains)
     crossings.terms.publish(ServeTerms(limits: next.limits, minimumTLS: next.minimumTLS))

@@ -159,6 +159,11 @@ public enum Follower {
     if case .discovery(let subscriber, _) = self { subscriber.grant } else { nil }
   }
 
+  /// Whether it has said that, or is known to say nothing.
+  var isGrantTold: Bool {
+    if case .discovery(let subscriber, _) = self { subscriber.isGrantTold } else { true }
+  }
+
   /// Everything that was ever answered has been answered on this stream, too.
   var isAnsweredAnew: Bool {
     switch self {

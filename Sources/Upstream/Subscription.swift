@@ -97,7 +97,8 @@ public final class Subscription: TimerHandler {
   /// What makes the upstream suspect, by type, until it answers well for that type.
   private var suspicions: [String: String] = [:]
   private var introduction = MeshIntroduction()
-  private var grant: String?
+  /// What our owner was told last; nil: nothing yet.
+  private var grant: String??
 
   public init(
     _ settings: SubscriptionSettings, follower: Follower, loop: EventLoop, limits: Limits,
@@ -256,9 +257,9 @@ public final class Subscription: TimerHandler {
       if !updates.isEmpty { owner?.subscription(self, received: updates) }
       while let request = follower.nextRequest() { attempt.send(request) }
       awaitSilentTypes()
-      if follower.grant != grant {
-        grant = follower.grant
-        owner?.subscription(self, wasGranted: grant)
+      if follower.isGrantTold, grant != .some(follower.grant) {
+        grant = .some(follower.grant)
+        owner?.subscription(self, wasGranted: follower.grant)
       }
     } catch {
       fail("\(attempt.endpoint): \(error.reason)", as: error.isBehind ? .behind : .failed)

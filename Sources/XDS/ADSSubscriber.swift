@@ -192,6 +192,9 @@ public struct ADSSubscriber {
   /// What the upstream says it grants us; nil while it says nothing.
   public var grant: String? { grantTopic.text }
 
+  /// Whether it has said that, or is known to say nothing.
+  public var isGrantTold: Bool { grantTopic.isTold }
+
   /// Says this of ourselves from the next stream on.
   public mutating func introduce(as node: Node) { settings.node = node }
 

@@ -8,6 +8,8 @@ internal import Snapshots
 struct GrantTopic {
   /// The text of the last notice; nil until there is one, and when the upstream is no relay or tells none.
   private(set) var text: String?
+  /// The upstream has spoken, or is one that never does.
+  private(set) var isTold = false
   private var isAsked = false
 
   /// A new stream: whoever answers now is asked anew. What was told stays until then.
@@ -18,7 +20,7 @@ struct GrantTopic {
   /// A response for configuration came. True when the grant is to be asked for now.
   mutating func heard(fromRelay isRelay: Bool) -> Bool {
     guard isRelay else {
-      text = nil
+      (text, isTold) = (nil, true)
       return false
     }
     defer { isAsked = true }
@@ -28,7 +30,7 @@ struct GrantTopic {
   /// Takes a notice. Returns why it is refused; then nothing is known.
   mutating func receive(_ reading: ResponseReading) -> String? {
     let told = reading.admitted.first.map { GrantNotice.text(of: $0) }
-    text = told ?? nil
+    (text, isTold) = (told ?? nil, true)
     if case .some(.none) = told { return "The grant is not a text" }
     return reading.rejected.first.map(\.reason)
   }

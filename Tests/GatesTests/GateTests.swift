@@ -21,7 +21,7 @@ struct Stage {
   private(set) var last: Publication?
 
   init(brake: Brake = Brake(removes: 20, atLeast: 5, most: 40, window: .seconds(600))) throws {
-    publisher = Publisher(rules: try Stage.rules("foo, bar"), brake: brake)
+    publisher = Publisher(rules: try Stage.rules("foo, bar"), brake: brake, sources: ["s"])
     change(gateway, set: Stage.names(0..<50, "foo") + Stage.names(0..<5, "bar"))
     change(service, set: Stage.names(0..<50, "foo"))
     let change = merge.apply(SourceUpdate(source: "s", kind: .complete))
@@ -61,6 +61,13 @@ struct Stage {
     last = publisher.apply(change, snapshot: snapshot, now: now)
   }
 
+  /// What its source would not grant any more.
+  mutating func revoke(_ revoked: [Merge.Revocation]) {
+    var change = Merge.Change()
+    change.revoked = revoked
+    last = publisher.apply(change, snapshot: snapshot, now: now)
+  }
+
   static func resource(
     _ type: TypeName, _ name: String, _ body: UInt8, _ labels: [(key: String, value: String)] = []
   ) -> Resource {
@@ -89,7 +96,7 @@ struct Stage {
   mutating func restart(after seconds: Int64 = 0) {
     now = Timestamp(seconds: now.seconds + seconds)
     let old = publisher
-    publisher = Publisher(rules: old.current.rules, brake: old.brake)
+    publisher = Publisher(rules: old.current.rules, brake: old.brake, sources: ["s"])
     publisher.restore(gates: old.gates)
     publisher.restore(memory: old.memory)
     merge = Merge(sources: [MergeSource(name: "s", listsEverything: true)])

@@ -322,3 +322,22 @@ def test_a_release_is_heard_by_a_tier_that_was_away_and_from_one_that_crashed(fo
     tiers.edge.start()
     arrives(tiers.edge, (before - many(40)) | many(3))
     assert gates(tiers.edge) == set()
+
+
+def test_how_much_of_the_past_is_kept_follows_a_reload(origin):
+    for count in (31, 32, 33):
+        write(origin.manifests, sorted(many(count)))
+        published(origin, count)
+    order(origin, "pin", "shop", versions(origin)["versions"][3]["version"])
+    assert [version["resources"] for version in versions(origin)["versions"]] == [33, 32, 31, 30]
+    origin.configuration["history"] = {"versions": 2, "keep": "1h"}
+    origin.write_configuration()
+    origin.reload()
+    eventually(
+        lambda: [version["resources"] for version in versions(origin)["versions"]], lambda found: found == [33, 32, 30],
+        10, "what is too much goes at once, but for what a gate keeps")
+    assert origin.status["config"]["error"] is None
+    for count in (34, 35):
+        write(origin.manifests, sorted(many(count)))
+        published(origin, count)
+    assert [version["resources"] for version in versions(origin)["versions"]] == [35, 34, 30]

@@ -33,7 +33,7 @@ import XDS
     try stage.subscribe(["central"])
     #expect(stage.run { stage.isComplete && stage.isFollowing })
     stage.network.run(for: .seconds(5))
-    #expect(stage.grants.isEmpty && stage.isFollowing)
+    #expect(stage.grants == [nil] && stage.isFollowing, "an older word of it holds no more")
     #expect(central.requests.contains { $0.containsText("meshrelay/v1/Grant") })
   }
 

@@ -1,0 +1,93 @@
+"""Goal: what a gate keeps is cut by what the tiers above grant now, also where they have nothing left to take back: one
+tier above or two, in a pin, a rollback or a hold, through crashes and without an upstream.
+
+Method: real tiers; an object is deleted at the origin, and only then does the right to it end.
+"""
+
+import json
+
+import pytest
+from harness.ads import Delta
+from harness.tiers import build_tiers, start_all
+from harness.waiting import eventually
+from test_03_changes import TYPE_URL
+from test_22_gates import arrives, gates, many, order, published, seen, versions, write
+
+OFF = {"removes": "100%"}
+
+
+def without(relay, cluster, *names):
+    """The policy in which a relay of ours may have everything but these."""
+    return {"clusters": [{
+        "name": cluster, "identities": [relay.svid.uri], "allow": [{}],
+        "deny": [{"namespaces": ["shop"], "names": list(names)}]}]}
+
+
+@pytest.fixture
+def tiers(folder):
+    """Nobody but the edge holds anything; it keeps its state."""
+    tiers = build_tiers(folder)
+    for relay in tiers.relays[:2]:
+        relay.configuration["brake"] = OFF
+    tiers.edge.configuration["state"] = str(folder / "state")
+    for relay, protocol in ((tiers.region, "delta"), (tiers.edge, "sotw")):
+        relay.configuration["sources"][0]["upstream"]["protocol"] = protocol
+    for relay in tiers.relays:
+        relay.write_configuration()
+    write(tiers.manifests, sorted(many(30)), namespace="shop")
+    return start_all(tiers)
+
+
+def narrow(tiers, place, *names):
+    """Takes the right to these away one tier above the edge, or two."""
+    above, below, cluster = {
+        "region": (tiers.region, tiers.edge, "relay-edge"), "origin": (tiers.origin, tiers.region, "relay-region"),
+    }[place]
+    above.write_policy(without(below, cluster, *names))
+    above.reload()
+
+
+@pytest.mark.parametrize("place", ["region", "origin"])
+def test_a_pin_loses_what_was_deleted_before_its_grant_ended(tiers, place):
+    edge = tiers.edge
+    everything = seen(edge)
+    old = versions(edge)["versions"][0]["version"]
+    order(edge, "pin", "all", old)
+    write(tiers.manifests, sorted(many(30) - {"vs-1", "vs-2"}), namespace="shop")
+    eventually(
+        lambda: edge.status["gates"][0]["heldBack"]["removed"], lambda count: count == 2, 10, "the edge has heard it")
+    assert seen(edge) == everything, "a pin keeps what was deleted"
+    svid = edge.trust.issue("cluster/all/istiod")
+    with Delta(edge.address, svid, edge.trust.bundle) as client:
+        client.subscribe(TYPE_URL)
+        client.wait_for(TYPE_URL)
+        mark = client.mark
+        narrow(tiers, place, "vs-1")
+        arrives(edge, everything - {"vs-1"})
+        eventually(lambda: client.state(TYPE_URL), lambda state: "shop/vs-1" not in state, 10, "clients lose it")
+        assert "shop/vs-2" in client.state(TYPE_URL)
+        causes = {json.loads(r.control_plane.identifier).get("removals") for r in client.responses[mark:]}
+        assert causes == {"policy"}
+    # Nobody above is there to say it again.
+    for relay in tiers.relays:
+        relay.kill()
+    edge.start()
+    assert seen(edge) == everything - {"vs-1"} and gates(edge) == {("pinned", "all")}
+    order(edge, "unpin", "all")
+    assert seen(edge) == everything - {"vs-1", "vs-2"}
+    order(edge, "rollback", old)
+    assert seen(edge) == everything - {"vs-1"}, "what history has of it is not put in force"
+
+
+@pytest.mark.parametrize("place", ["region", "origin"])
+def test_a_held_view_is_let_go_when_nothing_held_back_is_granted(tiers, place):
+    edge = tiers.edge
+    everything = seen(edge)
+    gone = many(30) - many(3)
+    write(tiers.manifests, sorted(many(3)), namespace="shop")
+    eventually(lambda: gates(edge), lambda found: ("held", "all") in found, 10, "the edge holds it")
+    published(edge, len(json.loads(order(tiers.region, "dump", "--as", edge.svid.uri))))
+    assert seen(edge) == everything
+    narrow(tiers, place, *sorted(gone - {"vs-29"}))
+    arrives(edge, everything - gone)
+    eventually(lambda: gates(edge), lambda found: not found, 10, "one removal is not too much")
