@@ -6,7 +6,7 @@ SWIFT_BUILD := swift build --build-tests
 SWIFT_TEST := swift test --skip-build --no-parallel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint unit check integration test demo sim soak cuts rotations evaluate scale fuzz bench deb system-test clean
+.PHONY: help setup build lint unit check integration test demo sim soak cuts rotations evaluate audit-cost scale fuzz bench deb system-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ rotations: build ## our own SVID renewed under load, a thousand times: make rota
 
 evaluate: build ## compare policy evaluation with the reference evaluator, 60,000 random cases a seed: make evaluate SEEDS=100
 	MESHRELAY_SEED=$(SEED) MESHRELAY_SEEDS=$(SEEDS) $(SWIFT_TEST) --filter PolicyTests.EvaluationTests
+
+audit-cost: ## measure what the audit costs a push (release build, about six minutes): make audit-cost ARGS="--clients 200"
+	@scripts/measure-audit $(ARGS)
 
 scale: build ## count what a change costs with 1,000 clusters and 60,000 objects
 	MESHRELAY_SCALE=full $(SWIFT_TEST) --filter "GatesTests.ScaleTests|OriginsTests.MentionTests"

@@ -42,8 +42,18 @@ public struct AuditBatch: Sendable {
     append(record, at: time)
   }
 
-  /// Room for records of this many bytes together.
-  public mutating func reserveCapacity(_ byteCount: Int) { bytes.reserveCapacity(byteCount) }
+  /// Memory that is kept for later records. Reason: a turn of a loop with some thousand clients.
+  private static let keptBytes = 2 * 1024 * 1024
+
+  /// Forgets the records and keeps their memory, unless a flood made it large.
+  public mutating func removeAll() {
+    guard bytes.capacity <= AuditBatch.keptBytes else {
+      self = AuditBatch()
+      return
+    }
+    bytes.removeAll(keepingCapacity: true)
+    ends.removeAll(keepingCapacity: true)
+  }
 
   public var isEmpty: Bool { ends.isEmpty }
   public var count: Int { ends.count }

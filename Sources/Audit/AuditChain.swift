@@ -170,11 +170,9 @@ struct LineHasher {
   static func write(_ digest: [UInt8], to text: inout [UInt8], at start: Int) {
     precondition(start >= 0 && start + 2 * digest.count <= text.count, "digits go where digits stood")
     unsafe text.withUnsafeMutableBufferPointer { text in
-      var place = start
-      for byte in digest {
-        unsafe text[place] = digit(byte >> 4)
-        unsafe text[place + 1] = digit(byte & 15)
-        place += 2
+      for (index, byte) in digest.enumerated() {
+        unsafe text[start &+ 2 &* index] = digit(byte &>> 4)
+        unsafe text[start &+ 2 &* index &+ 1] = digit(byte & 15)
       }
     }
   }

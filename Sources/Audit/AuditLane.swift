@@ -10,6 +10,8 @@ import Synchronization
 public final class AuditLane: Sendable {
   private struct Queue {
     var waiting = AuditBatch()
+    /// Empty, with memory for what comes next: batches go round, because large ones are dear to make and to free.
+    var spare = AuditBatch()
     /// Of what waits.
     var publications: Publications?
     /// Of what was lost.
@@ -22,7 +24,7 @@ public final class AuditLane: Sendable {
 
   /// What the writer takes.
   public struct Load: Sendable {
-    public let batch: AuditBatch
+    public var batch: AuditBatch
     /// The lane's count of records with this batch.
     public let upTo: UInt64
     public let lost: Int
@@ -57,19 +59,27 @@ public final class AuditLane: Sendable {
 
   /// Hands records over. False when they did not fit: then they are lost, and counted.
   @discardableResult
-  public func hand(_ batch: AuditBatch) -> Bool { hand(batch, nil) }
+  public func hand(_ batch: AuditBatch) -> Bool {
+    var batch = batch
+    return hand(&batch)
+  }
+
+  /// The same for who makes many: leaves `batch` empty, with memory for the next records.
+  @discardableResult
+  public func hand(_ batch: inout AuditBatch) -> Bool { hand(&batch, nil) }
 
   /// Hands over what a publication says. While very much waits `brief` is taken in its place; beyond that the log says
   /// which publications it does not have, because deliveries refer to their versions.
   public func hand(_ batch: AuditBatch, brief: () -> AuditBatch, sequence: UInt64) {
     let isCrowded = bytes.load(ordering: .relaxed) + batch.bytes.count > bytesMost / 2
-    let fitting = isCrowded ? brief() : batch
-    _ = hand(fitting, Publications(count: fitting.count, first: sequence, last: sequence))
+    var fitting = isCrowded ? brief() : batch
+    _ = hand(&fitting, Publications(count: fitting.count, first: sequence, last: sequence))
   }
 
-  private func hand(_ batch: AuditBatch, _ publications: Publications?) -> Bool {
+  private func hand(_ batch: inout AuditBatch, _ publications: Publications?) -> Bool {
     guard !batch.isEmpty else { return true }
     let fits = queue.withLock { queue in
+      defer { batch.removeAll() }
       // They count as passed in any case: nobody waits for what will never be written.
       queue.accepted &+= UInt64(batch.count)
       guard queue.waiting.bytes.count + batch.bytes.count <= bytesMost else {
@@ -77,7 +87,13 @@ public final class AuditLane: Sendable {
         queue.missed = Publications.together(queue.missed, publications)
         return false
       }
-      queue.waiting.append(batch)
+      if queue.waiting.isEmpty {
+        queue.waiting = batch
+        batch = queue.spare
+        queue.spare = AuditBatch()
+      } else {
+        queue.waiting.append(batch)
+      }
       queue.publications = Publications.together(queue.publications, publications)
       bytes.store(queue.waiting.bytes.count, ordering: .relaxed)
       return true
@@ -100,6 +116,12 @@ public final class AuditLane: Sendable {
       (queue.publications, queue.missed) = (nil, nil)
       return load
     }
+  }
+
+  /// Memory of a load that is worked off.
+  public func giveBack(_ batch: inout AuditBatch) {
+    batch.removeAll()
+    queue.withLock { swap(&$0.spare, &batch) }
   }
 
   /// Everything up to this count is written, or counted as lost.

@@ -35,8 +35,6 @@ final class Scribe: TimerHandler {
   private let loop: EventLoop
   /// Records that are not handed over: of this turn, and ACKs of earlier ones.
   private var batch = AuditBatch()
-  /// Bytes of the batch handed over last: as much is likely next time.
-  private var usualBytes = 0
   /// Something in the batch must not wait.
   private var mustHandOver = false
   private var patience = TimerID.none
@@ -44,6 +42,8 @@ final class Scribe: TimerHandler {
   private var recorded: UInt64 = 0
   /// Oldest first.
   private var held: [Held] = []
+  /// Empty outside of `release`: memory for the next to be held.
+  private var released: [Held] = []
   /// Streams that had something to say while the lane was full.
   private var stalled: [ClientStream] = []
   /// The same content goes to many clients: what is said of it is encoded once. By view number.
@@ -52,6 +52,8 @@ final class Scribe: TimerHandler {
 
   /// Handed over before the turn ends. Reason: the writer works while the loop goes on.
   private static let batchBytes = 64 * 1024
+  /// Responses for which memory is kept. Reason: some thousand clients.
+  private static let keptRoom = 16 * 1024
   /// How long the record of an ACK waits for company. Reason: a wake of the writer costs more than the record, and
   /// ACKs trickle in.
   private static let ackPatience: Duration = .milliseconds(50)
@@ -86,7 +88,6 @@ final class Scribe: TimerHandler {
   }
 
   private func append(_ event: AuditRecord.Event, _ who: AuditPiece, _ what: AuditPiece) {
-    if batch.isEmpty { batch.reserveCapacity(usualBytes) }
     batch.append(event, who, what, at: loop.wallClock)
     recorded &+= 1
   }
@@ -127,7 +128,7 @@ final class Scribe: TimerHandler {
 
   /// Call when woken: lets go what is recorded by now.
   func release() {
-    let ready = takeReady()
+    var ready = takeReady()
     var index = 0
     while index < ready.count {
       let stream = ready[index].stream
@@ -145,6 +146,8 @@ final class Scribe: TimerHandler {
           && (ready[index].stream === stream || ready[index].stream.connection === connection)
       }
     }
+    ready.removeAll(keepingCapacity: ready.capacity <= Scribe.keptRoom)
+    if ready.capacity > released.capacity { released = ready }
     guard !stalled.isEmpty, !lane.isFull else { return }
     let waiting = stalled
     stalled = []
@@ -155,13 +158,14 @@ final class Scribe: TimerHandler {
   private func takeReady() -> [Held] {
     let committed = lane.committed
     guard let oldest = held.first, oldest.record <= committed else { return [] }
-    var ready: [Held] = []
     if let newest = held.last, newest.record <= committed {
-      swap(&ready, &held)
-    } else {
-      ready = Array(held.prefix { $0.record <= committed })
-      held.removeFirst(ready.count)
+      let ready = held
+      held = released
+      released = []
+      return ready
     }
+    let ready = Array(held.prefix { $0.record <= committed })
+    held.removeFirst(ready.count)
     return ready
   }
 
@@ -187,9 +191,7 @@ final class Scribe: TimerHandler {
     loop.cancel(patience)
     patience = .none
     let first = recorded &- UInt64(batch.count)
-    usualBytes = batch.bytes.count
-    let fits = lane.hand(batch)
-    batch = AuditBatch()
+    let fits = lane.hand(&batch)
     // Lost and counted: a delivery without a record does not leave, and its stream with it.
     if !fits { deny(after: first) }
   }

@@ -311,15 +311,20 @@ public final class TrailWriter: Sendable {
     }
     // What serve loops wrote refers to what the publisher did, or did not.
     let firstServing = lanes.count - serving.count
-    for (lane, load) in loads.reversed() where lane < firstServing { append(load, of: lane, &state) }
+    for index in loads.indices.reversed() where loads[index].lane < firstServing {
+      append(&loads[index].load, of: loads[index].lane, &state)
+    }
     tellOfMissed(&state)
-    for (lane, load) in loads.reversed() where lane >= firstServing { append(load, of: lane, &state) }
+    for index in loads.indices.reversed() where loads[index].lane >= firstServing {
+      append(&loads[index].load, of: loads[index].lane, &state)
+    }
   }
 
-  private func append(_ load: AuditLane.Load, of lane: Int, _ state: inout State) {
+  private func append(_ load: inout AuditLane.Load, of lane: Int, _ state: inout State) {
     append(load.batch, &state)
     state.pending.commits.append(Commit(lane: lane, upTo: load.upTo))
     state.pending.publications = Publications.together(state.pending.publications, load.publications)
+    lanes[lane].giveBack(&load.batch)
   }
 
   private func tellOfMissed(_ state: inout State) {
