@@ -54,10 +54,12 @@ public struct KeptVersions: Sendable {
   /// Newest first.
   public var all: [KeptVersion] { entries.reversed().map(\.kept) }
 
-  /// Keeps what a step led to.
+  /// Keeps what a step led to. What is not complete yet is nothing to go back to: what it lacks would be gone.
   public mutating func note(_ snapshot: Snapshot, _ change: Merge.Change, now: Timestamp) {
     let version = snapshot.version
-    guard !snapshot.collections.isEmpty, entries.last?.kept.version != version else { return }
+    guard snapshot.isComplete, !snapshot.collections.isEmpty, entries.last?.kept.version != version else {
+      return
+    }
     let bytes = change.types.reduce(0) { $0 + $1.upserts.reduce(0) { $0 + $1.byteCount } }
     entries.append(
       Entry(

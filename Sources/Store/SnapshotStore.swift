@@ -91,7 +91,7 @@ public final class SnapshotStore: Sendable {
     try use(now) { _, database in try database.read { try StoreReading($0).kept(role) } }
   }
 
-  /// The kept versions, newest first; the first is the last good snapshot.
+  /// The kept versions that were complete, newest first; the first is the last good snapshot.
   public func history(now: Timestamp) throws(StoreError) -> [StoredVersion] {
     try use(now) { _, database in try database.read { try StoreReading($0).history() } }
   }

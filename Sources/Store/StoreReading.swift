@@ -96,13 +96,15 @@ struct StoreReading {
     return restored
   }
 
-  /// The kept versions, newest first.
+  /// The kept versions, newest first. What was saved before every source had delivered is nothing to go back to: what
+  /// it lacks would be gone.
   func history() throws -> [StoredVersion] {
-    try SnapshotRow.fetchAll(database).map { try $0.entry() }
+    try SnapshotRow.fetchAll(database, "WHERE complete").map { try $0.entry() }
   }
 
   func snapshot(_ prefix: String) throws -> StoredSnapshot {
-    let found = try SnapshotRow.fetchAll(database).filter { $0.version.description.hasPrefix(prefix) }
+    let found = try SnapshotRow.fetchAll(database, "WHERE complete")
+      .filter { $0.version.description.hasPrefix(prefix) }
     guard let newest = found.first else { throw StoreError.noSuchVersion(prefix) }
     guard found.allSatisfy({ $0.version == newest.version }) else {
       throw StoreError.ambiguousVersion(prefix)

@@ -335,7 +335,9 @@ final class PublishingDesk: Sendable {
     isDue: Bool = false, ticket: UInt64? = nil, now: Timestamp
   ) -> Bool? {
     report.fill(from: state.merge, state.order)
-    let position = PublishingDesk.position(state, now: now, me: me, changed: !step.isEmpty)
+    // A restart that finds what was served before is nothing new: it must not pass for newer than another replica.
+    let isNew = !step.types.isEmpty || state.position.origin.isEmpty
+    let position = PublishingDesk.position(state, now: now, me: me, changed: isNew)
     let moved = state.standings != state.publishedStandings
     guard isDue || !step.isEmpty || !step.revoked.isEmpty || position != state.position || moved else {
       return nil

@@ -65,6 +65,7 @@ def test_staleness_can_end_readiness_and_never_the_service(folder, then, code):
     time.sleep(2)
     assert tiers.edge.get("/readyz")[0] == code
     assert tiers.edge.metric("meshrelay_staleness_seconds") >= 1
+    assert "what is served may be out of date" in tiers.edge.log, "an alarm in either case"
     with tiers.client("all") as client:
         client.subscribe(TYPE_URL)
         assert set(client.sync(TYPE_URL)) == AT_START
