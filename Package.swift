@@ -162,7 +162,7 @@ let package = Package(
     benchmark("RingEcho", ["Primitives", "Ring"]),
 
     tests("Primitives", ["Primitives"]),
-    tests("Snapshots", ["Primitives", "Snapshots"]),
+    tests("Snapshots", ["Digest", "Primitives", "Snapshots"]),
     tests(
       "XDS",
       [

@@ -61,6 +61,7 @@ let package = Package(
         "Snapshots", "TLS", "Transport", "Trust", "XDS", protobuf,
       ]),
 
+    fuzzer("Archive", ["Digest", "Primitives", "Snapshots"]),
     fuzzer("HTTP2", ["GRPC", "HTTP2", "Primitives"]),
     fuzzer("MCP", ["MCP", "Primitives", "Snapshots"]),
     fuzzer("Services", ["Downstream", "GRPC", "Snapshots"]),

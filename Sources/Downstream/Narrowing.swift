@@ -30,10 +30,11 @@ struct NarrowingSearch {
   }
 
   private static func narrows(from old: View, to new: View) -> Bool {
-    old.collections.contains { type, before in
-      Collection.difference(from: before, to: new.collections[type] ?? .empty).removed.contains { name in
-        new.removalCause(of: name, type: type) == .policy
+    new.endsMoreGrants(than: old)
+      || old.collections.contains { type, before in
+        Collection.difference(from: before, to: new.collections[type] ?? .empty).removed.contains { name in
+          new.removalCause(of: name, type: type) == .policy
+        }
       }
-    }
   }
 }

@@ -142,7 +142,16 @@ public struct View: Sendable {
     return causes[type, name] ?? snapshot.removalCauses[type, name] ?? .source
   }
 
-  /// The same for a client that only claims to hold it: the true cause would tell whether a hidden object
+  /// Whether the right to something ended since `old` that was not shown there any more: who is slow to answer may have
+  /// it still.
+  public func endsMoreGrants(than old: View) -> Bool {
+    guard !causes.isEmpty, causes.edition != old.causes.edition else { return false }
+    return causes.names(because: .policy).contains { type, names in
+      names.contains { old.causes[type, $0] != .policy }
+    }
+  }
+
+  /// The cause for a client that only claims to hold something: the true one would tell whether a hidden object
   /// of that name exists, and its very version proves that the client was once allowed to know.
   public func removalCause(of name: String, type: TypeName, claimedVersion: String) -> RemovalCause {
     if let resource = snapshot.collections[type]?[name],

@@ -147,6 +147,25 @@ import Trust
     #expect(stage.metric("refused_total{reason=\"policy\"}") == "1")
   }
 
+  @Test func whatASlowClientStillHasCannotOutliveItsGrantEither() throws {
+    let stage = try stage(both)
+    let a = try stage.client("a")
+    #expect(stage.run { a.held == ["foo/x"] })
+    stage.network.run(for: .seconds(1))
+    let many = try (0..<40).map { try resource("foo", "r\($0)", bytes: 1_000_000) }
+    stage.network.cut("relay", "a")
+    stage.publish(many)
+    stage.network.run(for: .milliseconds(200))
+    // Its source removes what the client has, and only then the grant on it ends.
+    stage.publish([try resource("bar", "y")])
+    stage.network.run(for: .milliseconds(200))
+    stage.adopt(try rules(["a": "baz"]))
+    stage.network.run(for: .milliseconds(1500))
+    stage.network.heal("relay", "a")
+    #expect(stage.run { a.status != nil })
+    #expect(a.status?.code == .unavailable)
+  }
+
   @Test func aWiderPolicyEndsNobodyWhoIsSlow() throws {
     let stage = try stage(both)
     let a = try stage.client("a")

@@ -345,6 +345,36 @@ def test_how_much_of_the_past_is_kept_follows_a_reload(origin):
     assert [version["resources"] for version in versions(origin)["versions"]] == [35, 34, 30]
 
 
+def test_everything_at_the_gates_is_on_record(origin, folder):
+    log = folder / "audit.jsonl"
+    origin.terminate()
+    origin.configuration["audit"] = {"path": str(log)}
+    origin.write_configuration()
+    origin.start()
+    old = versions(origin)["versions"][0]["version"]
+    for arguments in (
+            ["freeze"], ["thaw"], ["rollback", old, "--cluster", "shop"], ["thaw", "shop"], ["pin", "shop", old],
+            ["unpin", "shop"]):
+        order(origin, *arguments)
+    (origin.manifests / "many.yaml").unlink()
+    eventually(lambda: origin.status["sources"][0]["state"], lambda state: state == "failed", 10, "nothing is left")
+    order(origin, "adopt", "files")
+    eventually(lambda: gates(origin), lambda found: ("held", "all") in found, 10, "the brake holds it")
+    order(origin, "release", "all")
+    order(origin, "pin", "nobody", old, code=1)
+    assert origin.terminate() == 0
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    done = [(record["event"], record.get("cluster"), record.get("version")) for record in records
+            if record["event"] in ("freeze", "thaw", "rollback", "pin", "unpin", "adopt", "hold", "release")]
+    assert done[:7] == [
+        ("freeze", None, old), ("thaw", None, None), ("rollback", "shop", old), ("thaw", "shop", None),
+        ("pin", "shop", old), ("unpin", "shop", None), ("adopt", None, None)]
+    assert set(done[7:9]) == {("hold", "all", old), ("hold", "shop", old)} and done[9:] == [("release", "all", None)]
+    assert all("reason" in record for record in records if record["event"] == "hold")
+    result = run("audit", "verify", str(log))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 # How many objects; the contract says "in under 2 s", whatever their number.
 OBJECTS = int(os.environ.get("MESHRELAY_OBJECTS", "2000"))
 

@@ -2,6 +2,7 @@
 // file that ends early is noticed wherever it ends, and nothing of a file can trap.
 // Method: random snapshots, written and read in pieces of random size; then every byte flipped, and every length cut.
 
+import Digest
 import Glibc
 import Primitives
 import Testing
@@ -210,6 +211,54 @@ struct ArchiveTests {
     let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     let pages = text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
     return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
+  }
+
+  /// Whoever can write a file can also write its hashes: what is behind them must be no more believed.
+  @Test(arguments: 0..<300 as Range<UInt64>) func damageBehindSoundHashesNeverTraps(seed: UInt64) throws {
+    var random = SeededGenerator(seed: seed)
+    let content = ArchiveTests.small()
+    var writer = ArchiveWriter(ArchiveTests.header(content), content)
+    var blocks: [[UInt8]] = []
+    while true {
+      let next = writer.next(1)
+      if next.isEmpty { break }
+      blocks.append(next)
+    }
+    // The first of them stands behind the magic.
+    let magic = SnapshotArchive.magic + SnapshotArchive.bigEndian(SnapshotArchive.format)
+    blocks[0].removeFirst(magic.count)
+    var contents = blocks.map { block in
+      (kind: block[0], payload: Array(block[5..<block.count - SHA256.byteCount]))
+    }
+    for _ in 0..<Int.random(in: 1...3, using: &random) {
+      let place = Int.random(in: 0..<contents.count, using: &random)
+      switch Int.random(in: 0..<5, using: &random) {
+      case 0: contents.swapAt(place, Int.random(in: 0..<contents.count, using: &random))
+      case 1: contents.insert(contents[place], at: Int.random(in: 0...contents.count, using: &random))
+      case 2 where contents.count > 1: contents.remove(at: place)
+      case 3: contents[place].payload.removeLast(min(contents[place].payload.count, 7))
+      default:
+        for _ in 0..<4 where !contents[place].payload.isEmpty {
+          let at = Int.random(in: 0..<contents[place].payload.count, using: &random)
+          contents[place].payload[at] = UInt8.random(in: 0...255, using: &random)
+        }
+      }
+    }
+    var (file, chain) = (magic, SnapshotArchive.root)
+    for (kind, payload) in contents {
+      let head = [kind] + SnapshotArchive.bigEndian(UInt32(payload.count)) + payload
+      chain = SHA256.hash(chain + head)
+      file += head + chain
+    }
+    do {
+      let found = try ArchiveTests.read(file) { Int.random(in: 1...400, using: &random) }
+      let admitted = found.contents.reduce(0) { $0 + $1.collection.count }
+      #expect(
+        admitted + found.rejected.count >= found.header.resources,
+        "seed \(seed): nothing gets lost in silence")
+    } catch let error as ArchiveError {
+      #expect(!error.what.isEmpty && !error.howToFix.isEmpty, "seed \(seed)")
+    }
   }
 
   @Test func aHeaderThatPromisesOtherContentIsNotBelieved() throws {
