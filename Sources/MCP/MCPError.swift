@@ -21,7 +21,9 @@ public enum MCPError: Explained, Equatable {
   public var code: Int {
     switch self {
     case .malformedRequest(.tooMany): 8  // RESOURCE_EXHAUSTED
-    case .malformedRequest, .missingCollection, .nameTooLong: 3  // INVALID_ARGUMENT
+    case .malformedRequest(.repeatedField): 3  // INVALID_ARGUMENT: it can be read, in two ways
+    case .malformedRequest: 13  // INTERNAL, as every gRPC library answers what it cannot decode
+    case .missingCollection, .nameTooLong: 3  // INVALID_ARGUMENT
     case .tooManyCollections, .refusedTooMuch: 8  // RESOURCE_EXHAUSTED
     case .withdrawalRefused: 14  // UNAVAILABLE
     case .malformedResponse: 13  // INTERNAL

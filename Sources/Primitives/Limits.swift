@@ -37,7 +37,7 @@ public struct Limits: Sendable, Equatable {
   public var handshake: Duration = .seconds(10)
   /// From a verified peer to its first call.
   public var firstByte: Duration = .seconds(20)
-  /// Without any byte from a peer, before we ping it; the answer may take `idle` again.
+  /// Without any byte from a peer, before we ping it; a client's answer may take `idle` again, a server's 20 s at most.
   public var idle: Duration = .seconds(60)
   /// Messages waiting in the control loop's mailbox. When full: the sender pauses.
   public var controlMailbox = 65_536

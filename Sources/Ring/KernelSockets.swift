@@ -50,7 +50,7 @@ enum KernelSockets {
       }
     let descriptor = socket(family, nonBlocking ? streamType | nonBlockingFlag : streamType, 0)
     guard descriptor >= 0 else { throw .connectFailed(address, errno: errno) }
-    if family != AF_UNIX { enable(TCP_NODELAY, at: Int32(IPPROTO_TCP), descriptor) }
+    if family != AF_UNIX { prepareStream(descriptor) }
     return descriptor
   }
 
@@ -62,7 +62,7 @@ enum KernelSockets {
     else { throw .notListening(descriptor: descriptor, errno: listening == 0 ? EINVAL : errno) }
     if case .unix = localAddress(of: descriptor) {
     } else {
-      enable(TCP_NODELAY, at: Int32(IPPROTO_TCP), descriptor)
+      prepareStream(descriptor)
     }
     let flags = fcntl(descriptor, F_GETFL)
     _ = fcntl(descriptor, F_SETFL, nonBlocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK)
@@ -99,8 +99,29 @@ enum KernelSockets {
   private static let streamType = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
   private static let nonBlockingFlag = Int32(SOCK_NONBLOCK.rawValue)
 
+  /// Small writes go at once, and the kernel asks a silent peer whether it is still there: a cut link or a host
+  /// that lost power is noticed within a minute, also where the protocol above may not ask that often.
+  private static func prepareStream(_ descriptor: Int32) {
+    enable(TCP_NODELAY, at: Int32(IPPROTO_TCP), descriptor)
+    enable(SO_KEEPALIVE, at: SOL_SOCKET, descriptor)
+    set(TCP_KEEPIDLE, at: Int32(IPPROTO_TCP), to: probeAfter, descriptor)
+    set(TCP_KEEPINTVL, at: Int32(IPPROTO_TCP), to: probeInterval, descriptor)
+    set(TCP_KEEPCNT, at: Int32(IPPROTO_TCP), to: probesMost, descriptor)
+  }
+
+  /// Silence before the first probe. Unit: seconds.
+  static let probeAfter: Int32 = 30
+  /// Between probes that are not answered. Unit: seconds.
+  static let probeInterval: Int32 = 10
+  /// Probes without an answer that end a connection.
+  static let probesMost: Int32 = 3
+
   private static func enable(_ option: Int32, at level: Int32, _ descriptor: Int32) {
-    var one: Int32 = 1
-    unsafe setsockopt(descriptor, level, option, &one, socklen_t(MemoryLayout<Int32>.size))
+    set(option, at: level, to: 1, descriptor)
+  }
+
+  private static func set(_ option: Int32, at level: Int32, to value: Int32, _ descriptor: Int32) {
+    var value = value
+    unsafe setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
   }
 }

@@ -7,6 +7,7 @@
 public import GRPC
 public import HTTP2
 public import Primitives
+public import Ring
 
 /// What a role (a client stream of a relay, a subscription to an upstream) implements for one call.
 /// Methods are called on the loop; they may use the call freely, their effects leave after they return.
@@ -24,7 +25,7 @@ public protocol CallHandler: AnyObject {
 }
 
 /// One gRPC call.
-public final class Call {
+public final class Call: TimerHandler {
   private enum Side {
     case client(ClientCallState)
     case server(ServerCallState)
@@ -38,6 +39,9 @@ public final class Call {
   /// The status this side finished with (server).
   private var finished: GRPCStatus?
   private var isOver = false
+  /// Server side: when the client gives up, where it said so.
+  private var deadline = TimerID.none
+  private var loop: EventLoop?
 
   /// A call of ours; its handler is set by `serve`.
   init(to stream: StreamID, on connection: Connection, messageBytes: Int) {
@@ -54,6 +58,16 @@ public final class Call {
   }
 
   func serve(_ handler: any CallHandler) { self.handler = handler }
+
+  /// Server side: nobody waits for an answer any more after `timeout`.
+  func end(after timeout: Duration, on loop: EventLoop) {
+    self.loop = loop
+    deadline = loop.schedule(at: loop.now + timeout, self, tag: 0)
+  }
+
+  public func timerFired(_ id: TimerID, tag: Int) {
+    cutShort(GRPCStatus(.deadlineExceeded, "the time that the client set for this call is over"))
+  }
 
   // MARK: commands
 
@@ -247,6 +261,7 @@ public final class Call {
   private func over(_ status: GRPCStatus) {
     guard !isOver else { return }
     isOver = true
+    loop?.cancel(deadline)
     let handler = handler
     self.handler = nil
     connection = nil

@@ -53,6 +53,9 @@ public final class Connection: SocketHandler, TimerHandler {
   /// What the peer says in plain text is wiped from the loop's memory once it was handed on.
   public var wipesInput = false
 
+  /// Client side: the least time between two pings of ours. Reason: servers of other makes end a connection that is
+  /// pinged too often.
+  public var pingSpacing: Duration = .zero
   /// Client side: the server takes no new calls; open ones may go on for a while. Set by who would rather leave.
   public var onGoAway: ((_ debug: String) -> Void)?
   private let loop: EventLoop
@@ -74,6 +77,7 @@ public final class Connection: SocketHandler, TimerHandler {
   private var nesting = 0
   private var lastReceived: Instant
   private var pinged = false
+  private var lastPing: Instant?
   private var phaseTimer = TimerID.none
   private var silenceTimer = TimerID.none
   /// Called once when this handshake's first flight was worked off, or it is over, either way: the
@@ -275,6 +279,7 @@ public final class Connection: SocketHandler, TimerHandler {
     }
     let call = Call(from: stream, on: self, head: head, messageBytes: messageBytes)
     calls[stream] = call
+    if let timeout = head.timeout { call.end(after: timeout, on: loop) }
     if let handler = owner?.connection(self, opened: call, head: head) {
       call.serve(handler)
       if endOfStream { call.requestEnded() }
@@ -585,21 +590,28 @@ public final class Connection: SocketHandler, TimerHandler {
     }
   }
 
-  /// Nothing heard for `idle`: ask once; nothing for as long again: the peer is gone.
+  /// Nothing heard for `idle`: ask once; no byte within `answerMost` of that: the peer is gone.
   private func silenceTimerFired() {
     guard phase == .streaming || phase == .draining, let session else { return }
-    let silent = loop.now - lastReceived
-    if silent < limits.idle {
-      silenceTimer = loop.schedule(
-        at: lastReceived + limits.idle, self, tag: Deadline.silence.rawValue)
-    } else if pinged {
-      close(.timedOut(.silence))
-    } else {
-      pinged = true
-      nested { session.ping(0x6d65_7368) }
-      watchSilence()
+    guard !pinged else { return close(.timedOut(.silence)) }
+    let due = max(lastReceived + limits.idle, lastPing.map { $0 + pingSpacing } ?? lastReceived)
+    guard due <= loop.now else {
+      silenceTimer = loop.schedule(at: due, self, tag: Deadline.silence.rawValue)
+      return
     }
+    pinged = true
+    lastPing = loop.now
+    nested { session.ping(0x6d65_7368) }
+    silenceTimer = loop.schedule(at: loop.now + answerMost, self, tag: Deadline.silence.rawValue)
   }
+
+  /// A client may be busy with what we send it; a server that says nothing for so long has nothing to be busy with.
+  private var answerMost: Duration {
+    role == .client ? min(limits.idle, Connection.serverAnswerMost) : limits.idle
+  }
+
+  /// Reason: the usual time for the answer to a ping is 10 to 20 s.
+  private static let serverAnswerMost: Duration = .seconds(20)
 }
 
 extension ConnectionEnd {

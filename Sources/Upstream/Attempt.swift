@@ -32,6 +32,8 @@ final class Attempt: DialerOwner, CallHandler {
     let memory: LoopMemory
     let resolver: Resolver
     let minimumTLS: TLSVersion
+    /// The least time between two pings.
+    let pingSpacing: Duration
     /// Counts handshakes; nil: nobody does.
     let metrics: MetricShard?
   }
@@ -150,7 +152,7 @@ final class Attempt: DialerOwner, CallHandler {
     say(.failed("\(endpoint): " + reasons.joined(separator: "; ")))
   }
 
-  func connectionVerified(_ connection: Connection) {}
+  func connectionVerified(_ connection: Connection) { connection.pingSpacing = around.pingSpacing }
 
   func connectionReady(_ connection: Connection) {
     guard notify != nil else { return }

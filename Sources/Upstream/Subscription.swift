@@ -63,10 +63,10 @@ public final class Subscription: TimerHandler {
   private static let trustLookMost: Int64 = 4_000
   /// Bytes of a reason that came from outside. Reason: it is shown in one line of status and journal.
   private static let reasonBytesMost = 512
-  /// Pings to a server of the classic protocol. Reason: it ends a connection that is pinged more often than every
-  /// five minutes.
-  private static let classicIdle: Duration = .seconds(310)
-  private static let idleMost: Duration = .seconds(1_200)
+  /// Between pings to a server of the classic protocol. Reason: it ends a connection that is pinged more often than
+  /// every five minutes.
+  private static let classicSpacing: Duration = .seconds(310)
+  private static let spacingMost: Duration = .seconds(1_200)
 
   public let settings: SubscriptionSettings
   public private(set) var health = Health.connecting(lastError: nil)
@@ -85,6 +85,8 @@ public final class Subscription: TimerHandler {
   /// For a host: its authority's certificates, and why there are none.
   private var authority: [Certificate] = []
   private var hasAnswered = false
+  /// Its last word was that it grants this relay nothing.
+  public private(set) var isRefused = false
   private var followingSince: Instant?
   private var patience = TimerID.none
   private var progress = TimerID.none
@@ -110,24 +112,17 @@ public final class Subscription: TimerHandler {
     self.loop = loop
     self.owner = owner
     around = Attempt.Surroundings(
-      loop: loop, limits: Subscription.limits(limits, for: follower), memory: memory, resolver: resolver,
-      minimumTLS: settings.minimumTLS, metrics: metrics)
+      loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: settings.minimumTLS,
+      pingSpacing: follower.isClassic ? Subscription.classicSpacing : .zero, metrics: metrics)
     rota = EndpointRota(count: settings.endpoints.count)
     generator = SeededGenerator(seed: seed)
-  }
-
-  private static func limits(_ limits: Limits, for follower: Follower) -> Limits {
-    guard follower.isClassic else { return limits }
-    var limits = limits
-    limits.idle = max(limits.idle, Subscription.classicIdle)
-    return limits
   }
 
   // MARK: commands
 
   /// For the next connection, and what is received from now on.
   public func adopt(limits: Limits, minimumTLS: TLSVersion) {
-    around = around.bound(by: Subscription.limits(limits, for: follower), minimumTLS)
+    around = around.bound(by: limits, minimumTLS)
     follower.adopt(limits)
   }
 
@@ -276,6 +271,7 @@ public final class Subscription: TimerHandler {
       planRefresh()
     }
     hasAnswered = true
+    isRefused = false
     faults = [:]
     rota.answered()
     backoff.reset()
@@ -323,6 +319,7 @@ public final class Subscription: TimerHandler {
     if !updates.isEmpty { owner?.subscription(self, received: updates) }
     awaitSilentTypes()
     if let requests, attempt.open(path: follower.path, requests: requests) { return }
+    if status.code == .permissionDenied { isRefused = true }
     switch status.code {
     case .permissionDenied, .unauthenticated:
       fail("\(attempt.endpoint): \(status)" + introduction.hint(status, settings, credentials), as: .failed)
@@ -365,7 +362,8 @@ public final class Subscription: TimerHandler {
     cancelTimers()
     endTrial()
     if reason.contains("too_many_pings") {
-      around = around.pinging(every: min(around.limits.idle * 2, Subscription.idleMost))
+      let spacing = max(around.limits.idle, around.pingSpacing) * 2
+      around = around.pinging(every: min(spacing, Subscription.spacingMost))
     }
     if rota.current == 0, let since = followingSince, loop.now - since >= ReturnPacing.steady {
       pacing.reset()
@@ -452,16 +450,20 @@ public final class Subscription: TimerHandler {
 }
 
 extension Attempt.Surroundings {
-  func pinging(every idle: Duration) -> Attempt.Surroundings {
-    var limits = limits
-    limits.idle = max(limits.idle, idle)
-    return bound(by: limits, minimumTLS)
+  func pinging(every spacing: Duration) -> Attempt.Surroundings {
+    with(limits, minimumTLS, spacing)
   }
 
   func bound(by limits: Limits, _ minimumTLS: TLSVersion) -> Attempt.Surroundings {
+    with(limits, minimumTLS, pingSpacing)
+  }
+
+  private func with(
+    _ limits: Limits, _ minimumTLS: TLSVersion, _ pingSpacing: Duration
+  ) -> Attempt.Surroundings {
     Attempt.Surroundings(
-      loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: minimumTLS, metrics: metrics
-    )
+      loop: loop, limits: limits, memory: memory, resolver: resolver, minimumTLS: minimumTLS,
+      pingSpacing: pingSpacing, metrics: metrics)
   }
 }
 

@@ -46,7 +46,9 @@ public enum ADSError: Explained, Equatable {
   public var code: Int {
     switch self {
     case .malformedRequest(.tooMany): 8  // RESOURCE_EXHAUSTED
-    case .malformedRequest, .missingTypeURL, .typeURLTooLong: 3  // INVALID_ARGUMENT
+    case .malformedRequest(.repeatedField): 3  // INVALID_ARGUMENT: it can be read, in two ways
+    case .malformedRequest: 13  // INTERNAL, as every gRPC library answers what it cannot decode
+    case .missingTypeURL, .typeURLTooLong: 3  // INVALID_ARGUMENT
     case .tooManyTypes, .tooManyNames, .refusedTooMuch: 8  // RESOURCE_EXHAUSTED
     case .withdrawalRefused: 14  // UNAVAILABLE
     case .malformedResponse: 13  // INTERNAL

@@ -3,6 +3,7 @@
 Method: raw TLS and frames by hand; an ordinary gRPC client is the witness before, during and after.
 """
 
+import gzip
 import os
 import socket
 import time
@@ -196,6 +197,29 @@ def test_connections_that_say_nothing_are_closed(shared_tiers):
     finally:
         for plain in silent:
             plain.close()
+
+
+def message(content, flag=0):
+    return bytes([flag]) + len(content).to_bytes(4, "big") + content
+
+
+@pytest.mark.parametrize("extra, content, expected", [
+    ([("grpc-encoding", "gzip")], message(gzip.compress(b"x"), 1), {"grpc-status": "12", "grpc-accept-encoding": "identity"}),
+    ([], message(b"x", 1), {"grpc-status": "13"}),
+    ([], message(b"x", 2), {"grpc-status": "13"}),
+    ([], message(b"\x0a\x7f"), {"grpc-status": "13"}),
+    ([], message(b""), {"grpc-status": "3"}),
+    ([("grpc-timeout", "soon")], b"", {"grpc-status": "13"}),
+    ([("grpc-timeout", "99999999H")], message(b""), {"grpc-status": "3"}),
+    ([("grpc-timeout", "200m")], b"", {"grpc-status": "4"}),
+], ids=["gzip", "flag without coding", "unknown flag", "no protobuf", "no type", "no time", "long", "deadline"])
+def test_a_call_ends_as_grpc_says(shared_tiers, extra, content, expected):
+    with Connection(
+            shared_tiers.edge.address, shared_tiers.identity("all"), shared_tiers.trust.bundle) as connection:
+        stream = connection.call(content, headers=GRPC_HEADERS + extra)
+        connection.receive(5, until=lambda: "grpc-status" in connection.headers.get(stream, {}))
+        heard = connection.headers[stream]
+        assert {name: heard.get(name) for name in expected} == expected and connection.ended is None
 
 
 def test_a_request_above_the_limit_is_refused_before_it_is_held(shared_tiers):

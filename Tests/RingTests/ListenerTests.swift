@@ -55,6 +55,34 @@ import Testing
     #expect(taken)
   }
 
+  @Test func theKernelLooksAfterSilentPeers() throws {
+    let bench = try Bench(.epoll)
+    let descriptor = try bindListener(bench.anyAddress)
+    defer { _ = Glibc.close(descriptor) }
+    try KernelSockets.prepareListener(descriptor, nonBlocking: false)
+    let address = try #require(KernelSockets.localAddress(of: descriptor))
+    let dialled = try KernelSockets.stream(towards: address, nonBlocking: false)
+    defer { _ = Glibc.close(dialled) }
+    let memory = try #require(SocketAddressMemory(address))
+    #expect(unsafe connect(dialled, memory.pointer, memory.length) == 0)
+    let accepted = accept(descriptor, nil, nil)
+    defer { _ = Glibc.close(accepted) }
+    for end in [dialled, accepted] {
+      #expect(option(SO_KEEPALIVE, at: SOL_SOCKET, of: end) == 1)
+      #expect(option(TCP_KEEPIDLE, at: Int32(IPPROTO_TCP), of: end) == KernelSockets.probeAfter)
+      #expect(option(TCP_KEEPINTVL, at: Int32(IPPROTO_TCP), of: end) == KernelSockets.probeInterval)
+      #expect(option(TCP_KEEPCNT, at: Int32(IPPROTO_TCP), of: end) == KernelSockets.probesMost)
+      #expect(option(TCP_NODELAY, at: Int32(IPPROTO_TCP), of: end) == 1)
+    }
+  }
+
+  private func option(_ option: Int32, at level: Int32, of descriptor: Int32) -> Int32 {
+    var value: Int32 = -1
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    #expect(unsafe getsockopt(descriptor, level, option, &value, &length) == 0)
+    return value
+  }
+
   @Test func addressInUse() throws {
     let bench = try Bench(.epoll)
     let listener = try bench.loop.listen(at: bench.anyAddress, backlog: 1, Host { _, _ in nil })

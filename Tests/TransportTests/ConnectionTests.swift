@@ -164,6 +164,37 @@ import Transport
     #expect(pair.client.notes.filter { $0 == .ready }.count == 8)
   }
 
+  @Test(arguments: drivers) func aCallEndsWhenItsClientGivesUp(_ kind: DriverKind) throws {
+    let pair = try Pair(kind)
+    var heard: [GRPCStatus] = []
+    pair.server.answer = { call, head in
+      let recorder = Recorder()
+      recorder.onEnded = { heard.append($0) }
+      switch head.path {
+      case "/test.Wait/Silent": break
+      case "/test.Wait/Accepted": call.accept()
+      // More than the client's window, and the client takes none of it.
+      case "/test.Wait/Behind": call.send(head: [UInt8](repeating: 1, count: 3_000_000))
+      default: call.finish(.ok)
+      }
+      return recorder
+    }
+    let paths = ["Silent", "Accepted", "Behind", "Quick"]
+    let clients = paths.map { _ in Recorder() }
+    pair.client.onReady = { connection in
+      for (path, client) in zip(paths, clients) {
+        _ = connection.open(
+          path: "/test.Wait/" + path, authority: "test",
+          metadata: [HeaderField(name: "grpc-timeout", value: path == "Quick" ? "1H" : "30m")], client)
+      }
+    }
+    try pair.dial()
+    pair.run { clients.allSatisfy { $0.status != nil } && heard.count == 4 }
+    #expect(clients.map(\.status?.code) == [.deadlineExceeded, .deadlineExceeded, .deadlineExceeded, .ok])
+    #expect(heard.map(\.code).sorted { $0.rawValue < $1.rawValue }.last == .deadlineExceeded)
+    #expect(pair.server.connections.count == 1, "the connection goes on")
+  }
+
   @Test(arguments: drivers) func silentStrangerIsClosedAtTheDeadline(_ kind: DriverKind) throws {
     var limits = Limits()
     limits.handshake = .milliseconds(20)

@@ -58,6 +58,7 @@ final class Recorder: CallHandler {
   var status: GRPCStatus?
   var onMessage: (Call, [UInt8]) -> Void = { _, _ in }
   var onHalfClosed: (Call) -> Void = { _ in }
+  var onEnded: (GRPCStatus) -> Void = { _ in }
 
   func callAccepted(_ call: Call) { accepted += 1 }
   func call(_ call: Call, received message: [UInt8]) {
@@ -69,7 +70,10 @@ final class Recorder: CallHandler {
     onHalfClosed(call)
   }
   func callDrained(_ call: Call) {}
-  func callEnded(_ call: Call, _ status: GRPCStatus) { self.status = status }
+  func callEnded(_ call: Call, _ status: GRPCStatus) {
+    self.status = status
+    onEnded(status)
+  }
 }
 
 /// A server and a client party on one loop of a real driver.

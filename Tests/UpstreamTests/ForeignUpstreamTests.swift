@@ -53,6 +53,43 @@ private let istiod = "istiod.istio-system.svc"
     #expect(galley.opened == 3)
   }
 
+  /// A server of that time takes one ping in five minutes. One that was not pinged lately is found missing within a
+  /// minute and a half; one that was, as soon as the next ping may go.
+  @Test func aClassicServerThatIsGoneIsMissedAsSoonAsItMayBeAsked() throws {
+    let stage = Stage()
+    let galley = try stage.upstream("galley", method: .resourceSource)
+    galley.serve([gateway: [try resource(gateway, "g")]])
+    try stage.subscribe(classic: .resourceSource, ["galley"], to: [gateway])
+    #expect(stage.run { stage.isComplete && stage.isFollowing })
+    stage.network.cut("relay", "galley")
+    #expect(stage.run(atMost: .seconds(90)) { !stage.isFollowing })
+    stage.network.heal("relay", "galley")
+    #expect(stage.run(atMost: .seconds(60)) { stage.isFollowing })
+    // Silence, a ping and its answer: the next one has to wait.
+    stage.network.run(for: .seconds(70))
+    #expect(stage.isFollowing)
+    stage.network.cut("relay", "galley")
+    stage.network.run(for: .seconds(200))
+    #expect(stage.isFollowing, "a second ping within five minutes would end the connection to a real one")
+    #expect(stage.run(atMost: .seconds(140)) { !stage.isFollowing })
+  }
+
+  @Test func aModernServerThatIsGoneIsMissedSoon() throws {
+    let stage = Stage()
+    let central = try stage.upstream("central")
+    central.serve([gateway: [try resource(gateway, "g")], sidecar: []])
+    try stage.subscribe(["central"])
+    #expect(stage.run { stage.isComplete && stage.isFollowing })
+    for _ in 0..<2 {
+      stage.network.run(for: .seconds(70))
+      #expect(stage.isFollowing)
+      stage.network.cut("relay", "central")
+      #expect(stage.run(atMost: .seconds(81)) { !stage.isFollowing })
+      stage.network.heal("relay", "central")
+      #expect(stage.run(atMost: .seconds(60)) { stage.isFollowing })
+    }
+  }
+
   // MARK: by name and authority
 
   private func follow(

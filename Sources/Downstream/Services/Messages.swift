@@ -3,14 +3,14 @@
 import GRPC
 import SwiftProtobuf
 
-/// A request that cannot be read is the client's fault.
+/// A request that cannot be read is the client's fault; every gRPC library says INTERNAL to it.
 func decoded<Request: SwiftProtobuf.Message>(
   _ bytes: [UInt8], as type: Request.Type
 ) throws(GRPCStatus) -> Request {
   do {
     return try Request(serializedBytes: bytes)
   } catch {
-    throw GRPCStatus(.invalidArgument, "the request is no \(type.protoMessageName)")
+    throw GRPCStatus(.internalError, "the request is no \(type.protoMessageName)")
   }
 }
 
