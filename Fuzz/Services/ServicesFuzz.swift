@@ -23,7 +23,7 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
       }
     default:
       let query = try ClientStatusQuery(request)
-      let streams = ["a", "Sidecar~1"].filter { query.wants($0) }.map {
+      let streams = ["a", "Sidecar~1"].filter { query.wants($0, request) }.map {
         StreamDescription(nodeID: $0, dialect: "delta", subscriptions: [])
       }
       _ = ClientStatusQuery.response(streams)

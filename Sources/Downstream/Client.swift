@@ -60,7 +60,9 @@ final class Client: TimerHandler {
   /// Its streams, as far as they are asked for.
   func describe(_ query: ClientStatusQuery, room: inout Int) -> [StreamDescription] {
     var found: [StreamDescription] = []
-    for stream in streams where query.wants(stream.nodeID) { found.append(stream.description(room: &room)) }
+    for stream in streams where query.wants(stream.nodeID, stream.nodeMetadata) {
+      found.append(stream.description(room: &room))
+    }
     return found
   }
 

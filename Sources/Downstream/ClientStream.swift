@@ -65,6 +65,7 @@ final class ClientStream: CallHandler, TimerHandler {
 
   /// What the client calls itself; a label, never proof.
   var nodeID: String { role.nodeID ?? "" }
+  var nodeMetadata: [UInt8] { role.nodeMetadata }
 
   /// What it has told its client, for whoever asks.
   func description(room: inout Int) -> StreamDescription {

@@ -123,6 +123,14 @@ enum SourceRole {
     }
   }
 
+  /// What else the client says of itself: a `google.protobuf.Struct`, unread. The classic protocol has none.
+  var nodeMetadata: [UInt8] {
+    switch self {
+    case .ads(let server): server.nodeMetadata
+    case .classic: []
+    }
+  }
+
   /// Some response has waited too long for its answer.
   func isLagging(now: Instant) -> Bool {
     switch self {

@@ -42,7 +42,7 @@ public struct MCPSource {
 
   /// Takes one request. An error ends the stream with its code.
   public mutating func receive(_ message: [UInt8], now: Instant) throws(MCPError) {
-    let request: SinkRequest
+    var request: SinkRequest
     do {
       request = try SinkRequest(message, method: method, namesMax: limits.namesPerSubscription)
     } catch {
@@ -51,6 +51,13 @@ public struct MCPSource {
     identify(request.nodeID)
     // The answer to our greeting.
     if method == .resourceSink, request.collection == MCPCollection.trigger { return }
+    if request.collection.isEmpty, method.response.collection == 0, lastNonce > 0, !request.nonce.isEmpty {
+      // Our response did not say what it was of either: the nonce does. An unknown one is stale.
+      guard let index = subscriptions.firstIndex(where: { $0.deliveries.knows(request.nonce) }) else {
+        return
+      }
+      request.collection = agenda.name(index)
+    }
     let isFirst = agenda.index(of: request.collection) == nil
     let index = try subscription(to: request.collection)
     let outcome = try subscriptions[index].receive(request, isFirst: isFirst, limits: limits)

@@ -88,6 +88,11 @@ public struct Deliveries: Sendable {
     lastNonce = response.nonce
   }
 
+  /// A response with this nonce waits for its answer, or was the last one.
+  public func knows(_ nonce: String) -> Bool {
+    nonce == lastNonce || waiting.contains { $0.nonce == nonce }
+  }
+
   public mutating func receive(nonce: String, fault: RequestFault?) -> Answer {
     guard let index = waiting.firstIndex(where: { $0.nonce == nonce }) else {
       return nonce == lastNonce ? .known : .stale

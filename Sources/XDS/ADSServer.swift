@@ -33,6 +33,8 @@ public struct ADSServer {
   private var lastNonce: UInt64 = 0
   /// The client's own name for itself; a label, never proof.
   public private(set) var nodeID: String?
+  /// A `google.protobuf.Struct` that nobody has read yet: a label as well. Empty when the client gave none.
+  public private(set) var nodeMetadata: [UInt8] = []
 
   public init(dialect: ADSDialect, limits: Limits) {
     self.dialect = dialect
@@ -49,7 +51,7 @@ public struct ADSServer {
       } catch {
         throw .malformedRequest(error)
       }
-      identify(request.nodeID)
+      identify(request.nodeID, request.nodeMetadata)
       let index = try subscription(to: request.typeURL)
       let outcome = try worlds[index].receive(request, limits: limits)
       report(outcome, index)
@@ -60,7 +62,7 @@ public struct ADSServer {
       } catch {
         throw .malformedRequest(error)
       }
-      identify(request.nodeID)
+      identify(request.nodeID, request.nodeMetadata)
       let isFirst = agenda.index(of: request.typeURL) == nil
       let index = try subscription(to: request.typeURL)
       let outcome = try deltas[index].receive(request, isFirst: isFirst, limits: limits)
@@ -130,7 +132,8 @@ public struct ADSServer {
     }
   }
 
-  private mutating func identify(_ id: String?) {
+  private mutating func identify(_ id: String?, _ metadata: [UInt8]) {
+    if !metadata.isEmpty { nodeMetadata = metadata }
     guard let id, id != nodeID else { return }
     nodeID = id
     events.append(.nodeIdentified(id: id))

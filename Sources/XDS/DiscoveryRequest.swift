@@ -7,6 +7,8 @@ internal import Snapshots
 struct DiscoveryRequest: Equatable {
   var versionInfo = ""
   var nodeID: String?
+  /// What else the client says of itself, as it stands on the wire; empty when it is too long to be kept.
+  var nodeMetadata: [UInt8] = []
   var names: [String] = []
   var typeURL = ""
   var nonce = ""
@@ -20,7 +22,7 @@ struct DiscoveryRequest: Equatable {
       if (1...6).contains(field.number), field.number != 3 { try reader.once(field) }
       switch field.number {
       case 1: versionInfo = try reader.string(field)
-      case 2: nodeID = try Node.id(reader.message(field))
+      case 2: (nodeID, nodeMetadata) = try Node.label(reader.message(field))
       case 3:
         guard names.count < namesMax else { throw .tooMany(field: 3, limit: namesMax) }
         names.append(try reader.string(field))
@@ -47,6 +49,8 @@ struct DiscoveryRequest: Equatable {
 /// Delta.
 struct DeltaDiscoveryRequest: Equatable {
   var nodeID: String?
+  /// As in `DiscoveryRequest`.
+  var nodeMetadata: [UInt8] = []
   var typeURL = ""
   var subscribe: [String] = []
   var unsubscribe: [String] = []
@@ -62,7 +66,7 @@ struct DeltaDiscoveryRequest: Equatable {
     while let field = try reader.next() {
       if [1, 2, 6, 7].contains(field.number) { try reader.once(field) }
       switch field.number {
-      case 1: nodeID = try Node.id(reader.message(field))
+      case 1: (nodeID, nodeMetadata) = try Node.label(reader.message(field))
       case 2: typeURL = try reader.string(field)
       case 3:
         guard subscribe.count < namesMax else { throw .tooMany(field: 3, limit: namesMax) }
@@ -131,13 +135,22 @@ public struct Node: Sendable, Equatable {
     return writer.bytes
   }
 
-  /// The id alone: nothing else of a client's node is used.
-  static func id(_ reader: ProtobufReader) throws(ProtobufError) -> String {
+  /// Metadata kept of a client. Reason: istiod says 100 bytes; it is kept for each stream, and read to tell
+  /// streams apart.
+  static let metadataBytesMax = 1024
+
+  /// The id and the Struct beside it, unread: nothing else of a client's node is used.
+  static func label(_ reader: ProtobufReader) throws(ProtobufError) -> (id: String, metadata: [UInt8]) {
     var reader = reader
     var id = ""
+    var metadata: [UInt8] = []
     while let field = try reader.next() {
-      if field.number == 1 { id = try reader.string(field) }
+      switch field.number {
+      case 1: id = try reader.string(field)
+      case 3: metadata = try reader.bytes(field)
+      default: break
+      }
     }
-    return id
+    return (id, metadata.count > metadataBytesMax ? [] : metadata)
   }
 }

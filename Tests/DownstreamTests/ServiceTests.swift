@@ -245,6 +245,86 @@ import Testing
     #expect(try count { $0.contains = "car~" } == 1)
   }
 
+  @Test func clientsArePickedByWhatElseTheySayOfThemselves() throws {
+    let stage = try stage()
+    let a = try ready(stage)
+    let metadata: Google_Protobuf_Struct = [
+      "GENERATOR": "api", "weight": 2.5, "canary": true, "nothing": nil,
+      "where": Google_Protobuf_Value(
+        structValue: ["zone": "eu-1", "racks": Google_Protobuf_Value(listValue: ["r1", 7])]),
+    ]
+    a.send(a.requestNaming("Sidecar~1", metadata))
+    stage.network.run(for: .seconds(1))
+    func picks(_ path: [String], _ make: (inout Envoy_Type_Matcher_V3_ValueMatcher) -> Void) throws -> Bool {
+      try configs(stage, a, .with { $0.nodeMatchers = [.with { $0.nodeMetadatas = [matcher(path, make)] }] })
+        .count == 1
+    }
+    #expect(try picks(["GENERATOR"]) { $0.stringMatch.prefix = "a" })
+    #expect(try !picks(["GENERATOR"]) { $0.stringMatch.exact = "API" })
+    #expect(try picks(["GENERATOR"]) { ($0.stringMatch.exact, $0.stringMatch.ignoreCase) = ("API", true) })
+    #expect(try picks(["where", "zone"]) { $0.stringMatch.suffix = "-1" })
+    #expect(try !picks(["where", "zone", "deeper"]) { $0.stringMatch.suffix = "-1" })
+    #expect(try picks(["where", "racks"]) { $0.listMatch.oneOf.doubleMatch.exact = 7 })
+    #expect(try !picks(["where", "racks"]) { $0.listMatch.oneOf.stringMatch.exact = "7" })
+    #expect(try picks(["weight"]) { ($0.doubleMatch.range.start, $0.doubleMatch.range.end) = (2.5, 3) })
+    #expect(try !picks(["weight"]) { ($0.doubleMatch.range.start, $0.doubleMatch.range.end) = (2, 2.5) })
+    #expect(try picks(["canary"]) { $0.boolMatch = true })
+    #expect(try !picks(["canary"]) { $0.boolMatch = false })
+    #expect(try picks(["nothing"]) { $0.nullMatch = .init() })
+    #expect(try !picks(["absent"]) { $0.nullMatch = .init() })
+    #expect(try picks(["absent"]) { $0.presentMatch = false })
+    #expect(try !picks(["absent"]) { $0.presentMatch = true })
+    #expect(
+      try picks(["weight"]) {
+        $0.orMatch.valueMatchers = [.with { $0.boolMatch = true }, .with { $0.doubleMatch.exact = 2.5 }]
+      })
+    // Within one matcher everything must hold, and of several one will do.
+    let (yes, no) = (
+      matcher(["canary"]) { $0.boolMatch = true }, matcher(["canary"]) { $0.boolMatch = false }
+    )
+    #expect(
+      try configs(stage, a, .with { $0.nodeMatchers = [.with { $0.nodeMetadatas = [yes, no] }] }).isEmpty)
+    let either: [Envoy_Type_Matcher_V3_NodeMatcher] = [
+      .with { $0.nodeMetadatas = [no] }, .with { $0.nodeMetadatas = [yes] },
+    ]
+    #expect(try configs(stage, a, .with { $0.nodeMatchers = either }).count == 1)
+    let other: Envoy_Type_Matcher_V3_NodeMatcher = .with {
+      ($0.nodeID.exact, $0.nodeMetadatas) = ("Sidecar~2", [yes])
+    }
+    #expect(try configs(stage, a, .with { $0.nodeMatchers = [other] }).isEmpty)
+  }
+
+  private func matcher(
+    _ path: [String], _ make: (inout Envoy_Type_Matcher_V3_ValueMatcher) -> Void
+  ) -> Envoy_Type_Matcher_V3_StructMatcher {
+    .with { matcher in
+      matcher.path = path.map { key in .with { $0.key = key } }
+      make(&matcher.value)
+    }
+  }
+
+  @Test func matchersThatCannotBeJudgedAreErrors() throws {
+    let stage = try stage()
+    let a = try ready(stage)
+    func code(_ matchers: [Envoy_Type_Matcher_V3_NodeMatcher]) throws -> StatusCode? {
+      let request: StatusRequest = .with { $0.nodeMatchers = matchers }
+      let call = StagedCall(ServiceTests.status + "FetchClientStatus", on: a, [try bytes(request)])
+      #expect(stage.run { call.status != nil })
+      return call.status?.code
+    }
+    func alone(_ condition: Envoy_Type_Matcher_V3_StructMatcher) -> [Envoy_Type_Matcher_V3_NodeMatcher] {
+      [.with { $0.nodeMetadatas = [condition] }]
+    }
+    #expect(try code([.with { $0.nodeID.safeRegex.regex = "a+" }]) == .invalidArgument)
+    #expect(try code(alone(matcher(["a"]) { $0.stringMatch.safeRegex.regex = "a+" })) == .invalidArgument)
+    #expect(try code(alone(matcher([]) { $0.boolMatch = true })) == .invalidArgument)
+    #expect(try code(alone(matcher(["a"]) { _ in })) == .invalidArgument)
+    #expect(try code(alone(.with { $0.path = [.with { $0.key = "a" }] })) == .invalidArgument)
+    #expect(try code(alone(.with { ($0.path, $0.value.boolMatch) = ([.init()], true) })) == .invalidArgument)
+    #expect(try code(alone(matcher(["a"]) { $0.listMatch = .init() })) == .invalidArgument)
+    #expect(try code(.init(repeating: .with { $0.nodeID.exact = "x" }, count: 257)) == .resourceExhausted)
+  }
+
   @Test func longAnswersArePacedAndEndlessOnesAreCut() throws {
     let stage = try stage()
     stage.publish(try (0..<1_001).map { try resource("foo", "r\($0)") })
@@ -291,10 +371,10 @@ import Testing
     let a = try ready(stage)
     let call = StagedCall(path, on: a, [[0x0A, 0x7F, 0x00]])
     #expect(stage.run { call.status != nil })
-    #expect(call.status?.code == .invalidArgument)
+    #expect(call.status?.code == .internalError)
     let long = StagedCall(path, on: a, [[UInt8](repeating: 0, count: 70_000)])
     #expect(stage.run { long.status != nil })
-    #expect([.resourceExhausted, .invalidArgument].contains(long.status?.code))
+    #expect([.resourceExhausted, .internalError].contains(long.status?.code))
     #expect(a.status == nil && !a.isClosed)
   }
 

@@ -68,9 +68,10 @@ final class StagedClient: DialerOwner, CallHandler {
   func send(_ bytes: [UInt8]) { call?.send(head: bytes) }
 
   /// A delta request that only says what the client calls itself.
-  func requestNaming(_ node: String) -> [UInt8] {
+  func requestNaming(_ node: String, _ metadata: Google_Protobuf_Struct? = nil) -> [UInt8] {
     var request = Envoy_Service_Discovery_V3_DeltaDiscoveryRequest()
     request.node.id = node
+    if let metadata { request.node.metadata = metadata }
     request.typeURL = virtualServiceURL
     request.resourceNamesUnsubscribe = ["foo/nothing"]
     return (try? request.serializedBytes()) ?? []

@@ -155,8 +155,15 @@ def test_a_caller_sees_its_own_streams_on_every_loop(tiers, dial):
         answers = list(stub.StreamClientStatus(iter([csds_pb2.ClientStatusRequest()] * 2), timeout=5))
         assert [scopes(answer) for answer in answers] == [["delta"], ["delta"]]
         assert set(entries(answers[0].config[0])) == {"*", *(name for name in AT_START if name.startswith("bank"))}
+        by_metadata = csds_pb2.ClientStatusRequest()
+        condition = by_metadata.node_matchers.add().node_metadatas.add()
+        condition.path.add().key = "ISTIO_VERSION"
+        condition.value.present_match = False
+        assert len(stub.FetchClientStatus(by_metadata, timeout=5).config) == 1
+        condition.value.present_match = True
+        assert len(stub.FetchClientStatus(by_metadata, timeout=5).config) == 0
         unanswerable = csds_pb2.ClientStatusRequest()
-        unanswerable.node_matchers.add().node_metadatas.add().path.add().key = "ISTIO_VERSION"
+        unanswerable.node_matchers.add().node_id.safe_regex.regex = "a+"
         with pytest.raises(grpc.RpcError) as problem:
             stub.FetchClientStatus(unanswerable, timeout=5)
         assert problem.value.code() == grpc.StatusCode.INVALID_ARGUMENT

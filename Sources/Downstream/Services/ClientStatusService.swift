@@ -33,53 +33,26 @@ public struct ClientStatusQuery: Sendable {
   /// An answer that lists no more may be had as often as one likes; others are paced as `limits.resend` says.
   static let freeResources = 1_000
 
-  private let matchers: [NodeNameMatcher]
+  private let matchers: [NodeMatching]
 
   init(_ request: [UInt8]) throws(GRPCStatus) {
     let request = try decoded(request, as: Envoy_Service_Status_V3_ClientStatusRequest.self)
-    var matchers: [NodeNameMatcher] = []
-    for matcher in request.nodeMatchers { matchers.append(try NodeNameMatcher(matcher)) }
+    var room = NodeMatching.conditionsMost
+    var matchers: [NodeMatching] = []
+    for matcher in request.nodeMatchers { matchers.append(try NodeMatching(matcher, room: &room)) }
     self.matchers = matchers
   }
 
   /// Any one of the matchers will do, and none asks for all.
-  func wants(_ nodeID: String) -> Bool { matchers.isEmpty || matchers.contains { $0.matches(nodeID) } }
+  func wants(_ nodeID: String, _ metadata: [UInt8]) -> Bool {
+    guard !matchers.isEmpty else { return true }
+    var label = NodeLabel(id: nodeID, metadata: metadata)
+    return matchers.contains { $0.matches(&label) }
+  }
 
   static func response(_ streams: [StreamDescription]) -> [UInt8] {
     bytes(of: Envoy_Service_Status_V3_ClientStatusResponse.with { $0.config = streams.map(\.config) })
   }
-}
-
-/// The part of a NodeMatcher that can be answered: a relay keeps no metadata of its clients.
-private struct NodeNameMatcher: Sendable {
-  private let pattern: Envoy_Type_Matcher_V3_StringMatcher.OneOf_MatchPattern?
-  private let ignoresCase: Bool
-
-  init(_ matcher: Envoy_Type_Matcher_V3_NodeMatcher) throws(GRPCStatus) {
-    guard matcher.nodeMetadatas.isEmpty else {
-      throw GRPCStatus(.invalidArgument, "node_metadatas cannot be matched: no metadata of clients is kept")
-    }
-    if case .safeRegex = matcher.nodeID.matchPattern {
-      throw GRPCStatus(
-        .invalidArgument, "safe_regex is not understood: use exact, prefix, suffix or contains")
-    }
-    ignoresCase = matcher.nodeID.ignoreCase
-    pattern = matcher.hasNodeID ? matcher.nodeID.matchPattern : nil
-  }
-
-  func matches(_ name: String) -> Bool {
-    let name = folded(name)
-    return switch pattern {
-    case .exact(let text): name == folded(text)
-    case .prefix(let text): name.hasPrefix(folded(text))
-    case .suffix(let text): name.hasSuffix(folded(text))
-    case .contains(let text): text.isEmpty || name.contains(folded(text))
-    case .safeRegex: false
-    case nil: true
-    }
-  }
-
-  private func folded(_ text: String) -> String { ignoresCase ? text.lowercased() : text }
 }
 
 extension StreamDescription {
