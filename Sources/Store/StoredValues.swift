@@ -101,4 +101,6 @@ public struct KeptFile: Sendable, Equatable {
 public enum KeptRole: String, Sendable, CaseIterable {
   case configuration
   case policy
+  /// No file: the name of the source that refused this host last and has not answered since.
+  case refusal
 }

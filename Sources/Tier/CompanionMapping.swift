@@ -20,6 +20,9 @@ extension TierPlan {
   /// Name of the one cluster: everybody on this host.
   static let companionCluster = "local"
 
+  /// It serves what one relay grants this host, to whoever is on it.
+  var isCompanion: Bool { if case .loopback = listeners { true } else { false } }
+
   public init(_ configuration: CompanionConfiguration, host: HostFacts) throws(Problem) {
     let node = configuration.node ?? host.name
     let upstream = UpstreamPlan(

@@ -158,7 +158,8 @@ public final class ControlLoop: TimerHandler {
     policyStatus = PolicyStatus(startedWith: files.policyProblems, loadedAt: loop.wallClock, hash: rules.hash)
     persistence = plan.state.map {
       Persistence(
-        folder: $0, history: plan.history, worker: workers.store, limits: plan.limits, wake: loop.waker)
+        folder: $0, history: plan.history, heedsRefusals: plan.isCompanion, worker: workers.store,
+        limits: plan.limits, wake: loop.waker)
     }
     let wakes = serving.map(\.wake)
     desk = PublishingDesk(
@@ -193,6 +194,9 @@ public final class ControlLoop: TimerHandler {
     sources.granted = { [weak self, grantDesk] source, text in
       grantDesk.told(source, text)
       self?.enqueue(.granted(source: source, text))
+    }
+    sources.refused = { [persistence, loop] source, isRefused in
+      persistence?.note(refusedBy: isRefused ? source : nil, now: loop.wallClock)
     }
     grantDesk.follow(rules, sources: plan.sources.map(\.name))
     audit.start(node: me.node, program: version, instance: me.instance)
@@ -338,6 +342,12 @@ public final class ControlLoop: TimerHandler {
         report(TierEvent(.error, "the stored state cannot be used", [.init("reason", "\(error)")]))
       }
       sources.begin(plan, restored: mine(restored))
+    case .withheld(let source):
+      report(
+        TierEvent(
+          .warning, "the stored snapshot is not served: this host was refused since it was saved",
+          [.init("source", source)]))
+      sources.begin(plan, restored: nil)
     case .saved(let replaced, let tickets):
       if let replaced {
         report(TierEvent(.error, "a stored state was set aside", [.init("reason", "\(replaced)")]))

@@ -16,6 +16,8 @@ final class Persistence: Sendable {
   enum Outcome: Sendable {
     /// The answer to `restore`: what was saved last, or why there is nothing.
     case restored(Restored?, StoreError?)
+    /// The same: there is something, and this source refused this host since.
+    case withheld(refusedBy: String)
     /// The newest snapshot is on disk; `replaced` is a damaged store that was set aside for it.
     case saved(replaced: SetAside?, tickets: [UInt64])
     case failed(StoreError, tickets: [UInt64])
@@ -51,24 +53,33 @@ final class Persistence: Sendable {
   /// What a save that failed, or was not taken, leaves to the next one.
   private let owed = Mutex(Extras())
   let outcomes: Mailbox<Outcome>
+  /// What was saved is not restored after the source of it has refused this host.
+  private let heedsRefusals: Bool
 
   /// Revocations owed to the disk one by one. Reason: a disk that fails for days must not fill the memory; more
   /// than these become one for each source and type, as large as the names that source had.
   private static let owedMost = 4096
 
   init(
-    folder: String, history: HistoryLimits, worker: any Worker, limits: Limits, wake: @escaping Waker
+    folder: String, history: HistoryLimits, heedsRefusals: Bool = false, worker: any Worker,
+    limits: Limits, wake: @escaping Waker
   ) {
     store = SnapshotStore(folder: folder, history: history)
+    self.heedsRefusals = heedsRefusals
     self.worker = worker
     outcomes = Mailbox(capacity: limits.workerMailbox, wake: wake)
   }
 
   /// Reads what was saved last; answered through `outcomes`. False when the worker is too busy.
   func restore(now: Timestamp) -> Bool {
-    worker.submit { [store, outcomes] in
+    worker.submit { [store, outcomes, heedsRefusals] in
       do throws(StoreError) {
-        outcomes.push(.restored(try store.restore(now: now), nil))
+        let restored = try store.restore(now: now)
+        if heedsRefusals, restored != nil, let refusal = try store.kept(.refusal, now: now)?.first {
+          outcomes.push(.withheld(refusedBy: refusal.path))
+        } else {
+          outcomes.push(.restored(restored, nil))
+        }
       } catch {
         outcomes.push(.restored(nil, error))
       }
@@ -135,6 +146,13 @@ final class Persistence: Sendable {
     _ = worker.submit { [self] in keepFiles(now) }
   }
 
+  /// Remembers over a restart that a source refuses this host, or that none does any more.
+  func note(refusedBy source: String?, now: Timestamp) {
+    guard heedsRefusals else { return }
+    files.withLock { $0[.refusal] = source.map { [KeptFile(path: $0, content: [])] } ?? [] }
+    _ = worker.submit { [self] in keepFiles(now) }
+  }
+
   private func keepFiles(_ now: Timestamp) {
     let taken = files.withLock { files in
       defer { files = [:] }
@@ -142,7 +160,7 @@ final class Persistence: Sendable {
     }
     for (role, texts) in taken.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
       do throws(StoreError) {
-        if try store.kept(role, now: now) != texts { try store.keep(texts, as: role, now: now) }
+        if try store.kept(role, now: now) ?? [] != texts { try store.keep(texts, as: role, now: now) }
       } catch {
         outcomes.push(.failed(error, tickets: []))
       }

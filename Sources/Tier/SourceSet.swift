@@ -58,6 +58,8 @@ final class SourceSet: SubscriptionOwner {
   var deliver: ([SourceUpdate]) -> Void = { _ in }
   /// Who hears what a source says it grants us.
   var granted: (_ source: String, _ text: String?) -> Void = { _, _ in }
+  /// Who hears whether a source refuses this host, whenever its state changes.
+  var refused: (_ source: String, _ isRefused: Bool) -> Void = { _, _ in }
 
   init(
     loop: EventLoop, limits: Limits, workers: Workers, me: PathElement, seed: UInt64,
@@ -298,6 +300,7 @@ final class SourceSet: SubscriptionOwner {
       case .behind(let error): become(&entry, .behind, error)
       }
     }
+    refused(subscription.settings.source, subscription.isRefused)
   }
 
   func subscription(_ subscription: Subscription, wasGranted text: String?) {

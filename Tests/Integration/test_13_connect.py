@@ -8,6 +8,7 @@ import json
 import time
 
 import pytest
+import yaml
 from harness import bodies
 from harness.companion import MESH_CONFIG, Companion, Istiod
 from harness.relay import Relay, run
@@ -134,6 +135,38 @@ def test_with_state_a_restart_needs_no_relay(tiers):
     with Istiod(companion.address) as istiod:
         wait_until_ready(istiod)
         assert istiod.names == names_of(tiers.manifests)
+
+
+def test_what_is_stored_is_not_served_after_a_refusal(tiers):
+    """A restart behind a relay that refused this host: silence, whether or not the relay can be asked again."""
+    policy = tiers.edge.folder / "policy.yaml"
+    granting = yaml.safe_load(policy.read_text())
+    companion = companion_of(tiers, state="state").start()
+    with Istiod(companion.address) as istiod:
+        wait_until_ready(istiod)
+        tiers.edge.write_policy({"clusters": [one for one in granting["clusters"] if one["name"] != "all"]})
+        tiers.edge.reload()
+        eventually(lambda: companion.status["sources"][0]["state"], lambda state: state == "failed", 15, "the refusal")
+        # What it has it keeps: a refusal deletes nothing here.
+        assert deletions(istiod) == [] and istiod.ended == []
+    time.sleep(1)
+    for relay in (tiers.edge, companion):
+        relay.kill()
+    companion.start(ready=False)
+    with Istiod(companion.address) as istiod:
+        stays_as_it_is(istiod, 2)
+        assert companion.get("/readyz")[0] == 503
+        tiers.edge.write_policy(granting)
+        tiers.edge.start()
+        wait_until_ready(istiod, timeout=30)
+        assert istiod.names == names_of(tiers.manifests)
+    # Forgiven: what is stored counts again.
+    time.sleep(1)
+    for relay in (tiers.edge, companion):
+        relay.kill()
+    companion.start(ready=False)
+    with Istiod(companion.address) as istiod:
+        wait_until_ready(istiod)
 
 
 def test_nothing_is_answered_while_no_relay_was_reached(folder):
