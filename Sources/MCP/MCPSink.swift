@@ -61,7 +61,12 @@ public struct MCPSink {
   /// One kind asked for.
   private struct Topic {
     let kind: Kind
-    var collection: MCPCollection
+    /// Its name since Istio 1.1.
+    let collection: MCPCollection
+    /// Its name in Istio 1.0; nil for kinds that had none of their own.
+    let byBody: MCPCollection?
+    /// Names under which the upstream said that it has nothing, while it is open which ones it goes by.
+    var empty: Set<Naming> = []
     /// When the upstream ended a stream over it; nil while it has not.
     var refusedAt: Instant?
     var isUnsupported: Bool { refusedAt != nil }
@@ -73,6 +78,10 @@ public struct MCPSink {
     /// streams: a Galley that counted anew would take it for its own and stay silent.
     var version = ""
   }
+
+  /// How an upstream names collections. Both are asked for until it ends the stream over a name of one, or has
+  /// something under a name of the other: some answer names they do not know with nothing.
+  private enum Naming { case byCollection, byBody }
 
   /// Most bytes of a request. Reason: Galley receives 1 MiB at most.
   static let requestBytesMax = 1024 * 1024
@@ -88,14 +97,21 @@ public struct MCPSink {
   private var following: Following
   private var requests: [[UInt8]] = []
   private var events: [FollowerEvent] = []
-  /// The upstream is an Istio 1.0, which names collections by their bodies.
-  private var namesByBody = false
+  /// Nil: it is open, which it is at a server of the aggregated service alone.
+  private var naming: Naming?
+  /// What this stream was opened with.
+  private var asked: [Naming] = [.byCollection]
+  /// Streams that such a server ended without a word on which name it did not like: the next one has other names.
+  private var unexplainedEnds = 0
 
   public init(_ settings: Settings) {
     self.settings = settings
     topics = settings.kinds.compactMap { kind in
-      MCPCollection(of: kind).map { Topic(kind: kind, collection: $0) }
+      MCPCollection(of: kind).map {
+        Topic(kind: kind, collection: $0, byBody: MCPCollection(byBodyOf: kind))
+      }
     }
+    naming = settings.method == .aggregated ? nil : .byCollection
     following = Following(source: settings.source, types: topics.map(\.kind.type))
   }
 
@@ -105,8 +121,29 @@ public struct MCPSink {
     settings.upstream = upstream
     requests = []
     following.begin(held: held)
-    for index in topics.indices { topics[index].version = "" }
-    return topics.indices.filter { !topics[$0].isUnsupported }.map { firstRequest($0) }
+    for index in topics.indices { (topics[index].version, topics[index].empty) = ("", []) }
+    asked = naming.map { [$0] } ?? MCPSink.openNamings[unexplainedEnds % MCPSink.openNamings.count]
+    // In this order: a server that ends the stream over the first name says by that which era it is of.
+    return asked.flatMap { naming in
+      topics.indices.filter { !topics[$0].isUnsupported }
+        .compactMap { index in name(index, naming).map { firstRequest(index, $0) } }
+    }
+  }
+
+  private static let openNamings: [[Naming]] = [[.byCollection, .byBody], [.byCollection], [.byBody]]
+
+  private func name(_ index: Int, _ naming: Naming?) -> MCPCollection? {
+    naming == .byBody ? topics[index].byBody : topics[index].collection
+  }
+
+  /// What the upstream calls it, as far as is known.
+  private func name(_ index: Int) -> String { (name(index, naming) ?? topics[index].collection).name }
+
+  /// Whose name this is, and in which naming.
+  private func topic(named name: String) -> (index: Int, naming: Naming)? {
+    if let index = topics.firstIndex(where: { $0.collection.name == name }) { return (index, .byCollection) }
+    guard settings.method == .aggregated else { return nil }
+    return topics.firstIndex { $0.byBody?.name == name }.map { ($0, .byBody) }
   }
 
   /// For what is received from now on.
@@ -121,7 +158,7 @@ public struct MCPSink {
   /// Begins a new stream with what this sink itself holds; `upstream` is who answers now. What another
   /// server, or this one long ago, did not know is asked for again.
   public mutating func resume(upstream: String, now: Instant) -> [[UInt8]] {
-    if upstream != settings.upstream { nameByCollection() }
+    if upstream != settings.upstream, settings.method == .aggregated { naming = nil }
     for index in topics.indices {
       guard let refusedAt = topics[index].refusedAt else { continue }
       if upstream != settings.upstream || now - refusedAt >= MCPSink.refusalLasts {
@@ -151,7 +188,7 @@ public struct MCPSink {
     } catch {
       throw .malformedResponse(error)
     }
-    guard let index = topics.firstIndex(where: { $0.collection.name == received.head.collection }) else {
+    guard let (index, named) = topic(named: received.head.collection) else {
       refuseUnknown(received.head)
       return []
     }
@@ -159,15 +196,55 @@ public struct MCPSink {
       refuse(received.head, index, reason: "A change, where whole sets were asked for")
       return []
     }
+    var settled: [SourceUpdate] = []
+    if naming == nil, !received.elements.isEmpty { settled = settle(named, besides: index, now, wallClock) }
+    guard naming == named else {
+      answer(received.head, version: received.head.version, fault: nil)
+      return naming == nil ? nothing(index, under: named, now, wallClock) : []
+    }
     let reading: ResponseReading
     do {
       reading = try ResponseReading(
         received.elements, removed: received.head.removed, form: .envelope, context(index, wallClock))
     } catch {
       refuse(received.head, index, reason: error.reason)
-      return []
+      return settled
     }
-    return take(reading, received.head, index, now: now) + following.completed()
+    return settled + take(reading, received.head, index, now: now) + following.completed()
+  }
+
+  /// The upstream has something under a name of this naming: what it said there is meant.
+  private mutating func settle(
+    _ found: Naming, besides present: Int, _ now: Instant, _ wallClock: Timestamp
+  ) -> [SourceUpdate] {
+    naming = found
+    let empty = topics.indices.filter {
+      $0 != present && topics[$0].empty.contains(found) && !following.isAnsweredOnStream($0)
+    }
+    return empty.flatMap { takeNothing($0, now, wallClock) } + dropRefused(now)
+  }
+
+  /// Collections that it has refused: under names that are the right ones, so it does not have them.
+  private mutating func dropRefused(_ now: Instant) -> [SourceUpdate] {
+    topics.indices.filter { topics[$0].isUnsupported && !following.isAnswered($0) }
+      .flatMap { drop($0, now: now) }
+  }
+
+  /// It has nothing under this name. When there is no other one left, it has nothing.
+  private mutating func nothing(
+    _ index: Int, under named: Naming, _ now: Instant, _ wallClock: Timestamp
+  ) -> [SourceUpdate] {
+    following.noteWord(now: now)
+    topics[index].empty.insert(named)
+    guard asked.allSatisfy({ name(index, $0) == nil || topics[index].empty.contains($0) }) else { return [] }
+    return takeNothing(index, now, wallClock) + following.completed()
+  }
+
+  /// An answer that was acknowledged before it was clear what it meant.
+  private mutating func takeNothing(_ index: Int, _ now: Instant, _ wallClock: Timestamp) -> [SourceUpdate] {
+    guard let reading = try? ResponseReading([], removed: [], form: .envelope, context(index, wallClock))
+    else { preconditionFailure("a response without resources has nothing that could be wrong") }
+    return take(reading, SourceHead(), index, now: now, isAnswered: true)
   }
 
   /// The next request to write, or nil when there is none now.
@@ -185,7 +262,13 @@ public struct MCPSink {
   /// After `Following.patience` the source is complete without the kinds that stay silent: Galley never
   /// answers a collection that nothing fills.
   public mutating func deadlinePassed(now: Instant) -> [SourceUpdate] {
-    following.deadlinePassed(now: now)
+    var updates: [SourceUpdate] = []
+    // One that answers names it knows with nothing, and others not at all.
+    if naming == nil, following.nextDeadline().map({ $0 <= now }) == true {
+      let empty = topics.indices.filter { !topics[$0].empty.isEmpty && !following.isAnswered($0) }
+      updates = empty.flatMap { takeNothing($0, now, Timestamp(seconds: 0)) } + dropRefused(now)
+    }
+    return updates + following.completed() + following.deadlinePassed(now: now)
   }
 
   /// The upstream ended the stream with this gRPC status. One it ended over a collection it does not have
@@ -193,43 +276,42 @@ public struct MCPSink {
   public mutating func streamEnded(
     code: Int, message: String, now: Instant
   ) -> (ending: Ending, updates: [SourceUpdate]) {
-    guard code == MCPSink.invalidArgument, let index = unsupported(message) else { return (.failed, []) }
-    let name = topics[index].collection.name
-    let isFirstAnswer = !topics.indices.contains { following.isAnswered($0) }
-    let isOfEveryEra = MCPSink.kindsOfEveryEra.contains(topics[index].kind.type.kind)
-    if settings.method == .aggregated, !namesByBody, isFirstAnswer, isOfEveryEra {
-      return (.reopen(without: name), nameByBody(now: now))
+    guard code == MCPSink.invalidArgument, let (index, named) = unsupported(message) else {
+      if naming == nil, MCPSink.complaints.contains(code) { unexplainedEnds += 1 }
+      return (.failed, [])
     }
+    let name = (name(index, named) ?? topics[index].collection).name
+    guard naming != nil else { return (.reopen(without: name), judge(index, named, now)) }
     let updates = drop(index, now: now) + following.completed()
     // With nothing left to ask for, another stream would say nothing.
     return (topics.allSatisfy(\.isUnsupported) ? .failed : .reopen(without: name), updates)
   }
+
+  /// Over one of two names it ended the stream: does it go by the other, or does it not have this one?
+  private mutating func judge(_ index: Int, _ named: Naming, _ now: Instant) -> [SourceUpdate] {
+    if named == .byBody {
+      naming = .byCollection
+      return dropRefused(now)
+    }
+    if MCPSink.kindsOfEveryEra.contains(topics[index].kind.type.kind) { return nameByBody(now: now) }
+    topics[index].refusedAt = now
+    return []
+  }
+
+  /// Codes with which a server may end a stream over a name: UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, INTERNAL.
+  private static let complaints: Set<Int> = [2, 3, 5, 13]
 
   /// What every server of the classic protocol has: only a refusal of one of these is about its name.
   private static let kindsOfEveryEra: Set<String> = [
     "VirtualService", "DestinationRule", "Gateway", "ServiceEntry",
   ]
 
-  /// A server that does not know such a name is an Istio 1.0: asks it in its own words.
+  /// A server that does not know such a name is an Istio 1.0: asks it in its own words, also for what it has refused
+  /// under other names.
   private mutating func nameByBody(now: Instant) -> [SourceUpdate] {
-    namesByBody = true
-    var updates: [SourceUpdate] = []
-    for index in topics.indices {
-      if let collection = MCPCollection(byBodyOf: topics[index].kind) {
-        topics[index].collection = collection
-      } else {
-        updates += drop(index, now: now)
-      }
-    }
-    return updates
-  }
-
-  private mutating func nameByCollection() {
-    guard namesByBody else { return }
-    namesByBody = false
-    for index in topics.indices {
-      if let collection = MCPCollection(of: topics[index].kind) { topics[index].collection = collection }
-    }
+    naming = .byBody
+    for index in topics.indices { topics[index].refusedAt = nil }
+    return topics.indices.filter { topics[$0].byBody == nil }.flatMap { drop($0, now: now) }
   }
 
   private mutating func drop(_ index: Int, now: Instant) -> [SourceUpdate] {
@@ -248,29 +330,29 @@ public struct MCPSink {
 
   /// The kind of a collection that an event names.
   public func type(of collection: String) -> TypeName? {
-    topics.first { $0.collection.name == collection }?.kind.type
+    topic(named: collection).map { topics[$0.index].kind.type }
   }
 
   /// Collections the upstream does not have; not asked for again.
-  public var unsupported: [String] { topics.filter(\.isUnsupported).map(\.collection.name) }
+  public var unsupported: [String] { topics.indices.filter { topics[$0].isUnsupported }.map { name($0) } }
 
   /// `unsupported collection "NAME"`: whatever quotes it or stands between, its last word is the name.
-  private func unsupported(_ message: String) -> Int? {
+  private func unsupported(_ message: String) -> (index: Int, naming: Naming)? {
     guard message.utf8.starts(with: "unsupported ".utf8), let word = message.split(separator: " ").last else {
       return nil
     }
     let name = word.filter { $0 != "\"" && $0 != "'" }
-    return topics.firstIndex { !$0.isUnsupported && $0.collection.name == name }
+    return topic(named: name).flatMap { topics[$0.index].isUnsupported ? nil : $0 }
   }
 
-  private mutating func firstRequest(_ index: Int) -> [UInt8] {
+  private mutating func firstRequest(_ index: Int, _ collection: MCPCollection) -> [UInt8] {
     let held = following.held(index)
     var request = SinkRequest()
-    request.collection = topics[index].collection.name
+    request.collection = collection.name
     request.isIncremental = settings.isIncremental
     if settings.isIncremental, held.count <= settings.limits.namesPerSubscription {
       for resource in held.resources {
-        let name = topics[index].collection.peerName(of: resource.wireName)
+        let name = collection.peerName(of: resource.wireName)
         request.initialVersions[name] = resource.version.description
       }
     }
@@ -293,24 +375,25 @@ public struct MCPSink {
   }
 
   private mutating func take(
-    _ reading: ResponseReading, _ head: SourceHead, _ index: Int, now: Instant
+    _ reading: ResponseReading, _ head: SourceHead, _ index: Int, now: Instant, isAnswered: Bool = false
   ) -> [SourceUpdate] {
     let isWhole = isWhole(head, index)
     let change = following.change(reading, isWhole: isWhole, index)
     let isSuspicious = following.isSuspicious(change, index)
     if following.noteAnswer(index, now: now) {
-      events.append(.answered(typeURL: topics[index].collection.name))
+      events.append(.answered(typeURL: name(index)))
     }
     guard !isSuspicious else {
-      events.append(.turnedEmpty(typeURL: topics[index].collection.name))
-      refuse(head, index, reason: "Nothing is left of what was there: kept until the operator decides")
+      events.append(.turnedEmpty(typeURL: name(index)))
+      let reason = "Nothing is left of what was there: kept until the operator decides"
+      if !isAnswered { refuse(head, index, reason: reason) }
       return []
     }
     following.apply(change, index)
     topics[index].awaitsEverything = false
     topics[index].hasClaimed = false
     topics[index].version = head.version
-    answer(head, version: head.version, fault: nil)
+    if !isAnswered { answer(head, version: head.version, fault: nil) }
     return [
       SourceUpdate(
         source: settings.source,
@@ -328,7 +411,7 @@ public struct MCPSink {
   }
 
   private mutating func refuse(_ head: SourceHead, _ index: Int, reason: String) {
-    events.append(.refused(typeURL: topics[index].collection.name, reason: reason))
+    events.append(.refused(typeURL: name(index), reason: reason))
     answer(
       head, version: topics[index].version,
       fault: RequestFault(code: RequestFault.invalidArgument, message: reason))

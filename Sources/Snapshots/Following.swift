@@ -111,6 +111,9 @@ public struct Following: Sendable {
     return isFirst
   }
 
+  /// Notes that the upstream speaks, although it is not clear yet what was answered: from then on there is a deadline.
+  public mutating func noteWord(now: Instant) { if firstAnswerAt == nil { firstAnswerAt = now } }
+
   /// The word that the source has delivered, once, after the last type has been answered.
   public mutating func completed() -> [SourceUpdate] {
     guard !isComplete, topics.allSatisfy(\.isAnswered) else { return [] }

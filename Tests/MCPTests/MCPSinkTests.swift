@@ -280,33 +280,127 @@ struct MCPSinkTests {
     #expect(try asked("other", 602) == [services, gateways])
   }
 
+  // MARK: which words an aggregated server goes by
+
+  private static let policies = "type.googleapis.com/istio.authentication.v1alpha1.Policy"
+  private static let bodies = "type.googleapis.com/istio.networking.v1alpha3.VirtualService"
+  private static let gatewayBodies = "type.googleapis.com/istio.networking.v1alpha3.Gateway"
+
+  private func asked(_ requests: [[UInt8]]) throws -> [String] {
+    try requests.map { try SinkRequest($0, method: .aggregated, namesMax: 10).collection }
+  }
+
+  private func hear(
+    _ sink: inout MCPSink, _ collection: String, _ resources: [Resource] = [], at second: Double = 0
+  ) throws -> [SourceUpdate] {
+    let updates = try sink.receive(
+      message(resources, of: collection, nonce: collection, method: .aggregated), now: at(second),
+      wallClock: wall)
+    let answer = try answer(&sink, .aggregated)
+    #expect(answer.collection == collection && answer.nonce == collection && answer.fault == nil)
+    return updates
+  }
+
+  private func isComplete(_ updates: [SourceUpdate]) -> Bool {
+    updates.contains { if case .complete = $0.kind { true } else { false } }
+  }
+
   @Test func istio10IsAskedInItsOwnWords() throws {
     var sink = sink(["MeshPolicy", "Policy", "VirtualService"], method: .aggregated)
-    let first = try sink.begin(held: [:], upstream: "up")
-      .map { try SinkRequest($0, method: .aggregated, namesMax: 10).collection }
-    #expect(first.last == services)
+    let first = try asked(sink.begin(held: [:], upstream: "up"))
+    #expect(first.count == 5 && first[2] == services)
+    #expect(Array(first[3...]) == [MCPSinkTests.policies, MCPSinkTests.bodies])
     // What not every server has proves nothing of the names.
-    var newer = sink
-    _ = newer.streamEnded(code: 3, message: "unsupported collection \(first[0])", now: at(0))
     #expect(
-      try newer.reopen().map { try SinkRequest($0, method: .aggregated, namesMax: 10).collection }
-        == Array(first.dropFirst()))
+      sink.streamEnded(code: 3, message: "unsupported type_url \(first[1])", now: at(0)).updates.isEmpty)
+    #expect(try asked(sink.reopen()) == [first[0], services, MCPSinkTests.bodies])
     let (ending, updates) = sink.streamEnded(
       code: 3, message: "unsupported type_url \"\(services)\"", now: at(0))
     #expect(ending == .reopen(without: services))
     #expect(updates.count == 1, "MeshPolicy cannot be told from Policy by its body")
-    let again = try sink.reopen()
-      .map { try SinkRequest($0, method: .aggregated, namesMax: 10).collection }
-    let policies = "type.googleapis.com/istio.authentication.v1alpha1.Policy"
-    let bodies = "type.googleapis.com/istio.networking.v1alpha3.VirtualService"
-    #expect(again == [policies, bodies])
-    let message = message([virtualService("a", "1")], of: bodies, version: "v3", method: .aggregated)
-    let received = try sink.receive(message, now: at(1), wallClock: wall)
+    // Also what was refused under the name that it does not use.
+    #expect(try asked(sink.reopen()) == [MCPSinkTests.policies, MCPSinkTests.bodies])
+    let received = try hear(&sink, MCPSinkTests.bodies, [virtualService("a", "1")], at: 1)
     #expect(try change(received).upserts == ["prod/a=1"])
-    #expect(try answer(&sink, .aggregated).collection == bodies)
     // Now a name that is not known is one that is not there.
-    let second = sink.streamEnded(code: 3, message: "unsupported type_url \"\(policies)\"", now: at(2))
-    #expect(second.ending == .reopen(without: policies))
+    let second = sink.streamEnded(
+      code: 3, message: "unsupported type_url \"\(MCPSinkTests.policies)\"", now: at(2))
+    #expect(second.ending == .reopen(without: MCPSinkTests.policies))
+    #expect(try asked(sink.resume(upstream: "up", now: at(3))) == [MCPSinkTests.bodies])
+    #expect(try asked(sink.resume(upstream: "other", now: at(4))) == first)
+  }
+
+  @Test func aServerThatRefusesItsOlderWordsGoesByTheNewer() throws {
+    var sink = sink(["VirtualService", "Gateway"], method: .aggregated)
+    _ = sink.begin(held: [:], upstream: "up")
+    let refusal = sink.streamEnded(
+      code: 3, message: "unsupported collection \(MCPSinkTests.bodies)", now: at(0))
+    #expect(refusal.ending == .reopen(without: MCPSinkTests.bodies) && refusal.updates.isEmpty)
+    #expect(try asked(sink.reopen()) == [services, gateways])
+    #expect(try !isComplete(hear(&sink, services)))
+    #expect(try isComplete(hear(&sink, gateways)))
+  }
+
+  /// One that answers names it does not know with nothing must not be taken for one that has nothing.
+  @Test func aServerIsKnownByWhatItHas() throws {
+    var old = sink(["VirtualService", "Gateway"], method: .aggregated)
+    _ = old.begin(held: [:], upstream: "up")
+    for name in [services, gateways, MCPSinkTests.gatewayBodies] {
+      #expect(try hear(&old, name).isEmpty == (name != MCPSinkTests.gatewayBodies))
+    }
+    let updates = try hear(&old, MCPSinkTests.bodies, [virtualService("a", "1")])
+    #expect(try change(updates).upserts == ["prod/a=1"] && isComplete(updates))
+    // What it says in words that it does not go by is of no interest.
+    #expect(try hear(&old, services).isEmpty)
+    #expect(try change(hear(&old, MCPSinkTests.bodies, [virtualService("b", "1")])).removals == ["prod/a"])
+
+    var new = sink(["VirtualService", "Gateway"], method: .aggregated)
+    _ = new.begin(held: [:], upstream: "up")
+    #expect(try hear(&new, gateways).isEmpty, "it may have some under the other name")
+    let all = try hear(&new, services, [virtualService("a", "1")])
+    #expect(all.count == 3 && isComplete(all), "so the gateways' answer was meant")
+  }
+
+  @Test func whatIsHeldIsNotLostToTheWrongWord() throws {
+    var sink = sink(["VirtualService", "Gateway"], method: .aggregated)
+    _ = sink.begin(held: collections([virtualService("a", "1")]), upstream: "up")
+    #expect(try hear(&sink, services).isEmpty)
+    #expect(sink.nextEvent() == nil)
+    let updates = try hear(&sink, MCPSinkTests.bodies, [virtualService("a", "1"), virtualService("b", "1")])
+    #expect(try change(updates).removals.isEmpty)
+    #expect(sink.nextEvent() == .answered(typeURL: MCPSinkTests.bodies))
+    // Nothing under either name: a fault, as ever.
+    _ = sink.resume(upstream: "other", now: at(1))
+    #expect(try hear(&sink, services).isEmpty)
+    #expect(try hear(&sink, MCPSinkTests.bodies).isEmpty)
+    #expect(sink.nextEvent() == .turnedEmpty(typeURL: services))
+  }
+
+  @Test func aServerThatHasNothingIsCompleteAllTheSame() throws {
+    var talkative = sink(["VirtualService", "Gateway"], method: .aggregated)
+    _ = talkative.begin(held: [:], upstream: "up")
+    for name in [services, gateways, MCPSinkTests.bodies] { #expect(try !isComplete(hear(&talkative, name))) }
+    #expect(try isComplete(hear(&talkative, MCPSinkTests.gatewayBodies)))
+    // And one that says nothing at all to names it does not know.
+    var terse = sink(["VirtualService", "Gateway"], method: .aggregated)
+    _ = terse.begin(held: [:], upstream: "up")
+    for name in [services, gateways] { #expect(try hear(&terse, name).isEmpty) }
+    #expect(terse.nextDeadline() == at(15) && terse.deadlinePassed(now: at(14)).isEmpty)
+    let updates = terse.deadlinePassed(now: at(15))
+    #expect(updates.count == 3 && isComplete(updates) && terse.unanswered.isEmpty)
+  }
+
+  @Test func anEndWithoutAReasonIsTriedWithOtherWords() throws {
+    var sink = sink(["VirtualService", "Gateway"], method: .aggregated)
+    let both = try asked(sink.begin(held: [:], upstream: "up"))
+    var tries: [[String]] = []
+    for _ in 0..<3 {
+      #expect(sink.streamEnded(code: 3, message: "what is that?", now: at(0)).ending == .failed)
+      tries.append(try asked(sink.resume(upstream: "up", now: at(0))))
+    }
+    #expect(tries == [[services, gateways], [MCPSinkTests.bodies, MCPSinkTests.gatewayBodies], both])
+    _ = sink.streamEnded(code: 14, message: "restarting", now: at(0))
+    #expect(try asked(sink.resume(upstream: "up", now: at(0))) == both)
   }
 
   @Test func whatWasNotAskedForIsRefusedAsUnknown() throws {
