@@ -43,7 +43,7 @@ public struct Rule: Sendable {
   public let sources: [String]?
 
   public func matches(_ facts: ResourceFacts) -> Bool {
-    (types.map { $0.isEveryType || $0.matches(facts.type.description) } ?? true)
+    (types?.matches(facts.type) ?? true)
       && (namespaces?.matches(facts.namespace) ?? true)
       && (names?.matches(facts.name) ?? true)
       && (sources?.contains(facts.source) ?? true)
@@ -61,6 +61,11 @@ public struct Rule: Sendable {
       list(labels.map { [$0.description] }), list(sources),
     ].joined(separator: " ")
   }
+}
+
+extension GlobList {
+  /// A list of types. Asked about every object there is, and most lists say "all of them".
+  public func matches(_ type: TypeName) -> Bool { isEveryType || matches(type.description) }
 }
 
 /// A named set of SPIFFE IDs and what it may see.

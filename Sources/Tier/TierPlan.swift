@@ -198,7 +198,7 @@ public struct SourceFilter: Sendable, Equatable {
     self.namespaces = namespaces
   }
 
-  func admits(_ type: TypeName) -> Bool { types.matches(type.description) }
+  func admits(_ type: TypeName) -> Bool { types.matches(type) }
 
   func admits(_ resource: Resource) -> Bool {
     admits(resource.type) && namespaces.matches(resource.namespace)
