@@ -205,7 +205,10 @@ let package = Package(
     tests("Admin", ["Admin", "Primitives"]),
     tests("AdminServer", ["Admin", "AdminServer"]),
     tests(
-      "Console", ["Admin", "AdminServer", "Console", "Primitives", "SPIFFE", "TestCertificates", "Trust"]),
+      "Console",
+      [
+        "Admin", "AdminServer", "Audit", "Console", "Primitives", "SPIFFE", "TestCertificates", "Trust",
+      ]),
     tests(
       "Tier",
       [

@@ -26,6 +26,11 @@ public struct AuditVerifyCommand: Sendable {
 
   /// Returns the exit code: 0 sound, 1 not.
   public func run() -> Int32 {
+    if let wrong = heads.first(where: { $0.utf8.count != AuditHead.digits || !$0.allSatisfy(\.isHexDigit) }) {
+      printError(
+        "meshrelay audit verify: '\(ForeignText.line(wrong))' is no head: it has 64 hexadecimal digits\n")
+      return 64
+    }
     var verdict = AuditVerdict(heads: heads)
     verdict.judge(files)
     if verdict.problem == nil, !bundles.isEmpty { verdict.judgeSigners(bundles) }
@@ -37,7 +42,17 @@ public struct AuditVerifyCommand: Sendable {
 /// What came of verifying.
 struct AuditVerdict {
   private var verifier: AuditVerifier
-  private(set) var problem: (file: String, line: Int, message: String)?
+  private(set) var problem: Problem?
+
+  /// The first place that is wrong.
+  struct Problem {
+    let file: String
+    /// 0: the file as a whole.
+    let line: Int
+    /// The number that belongs there; nil when it is about no line.
+    var seq: UInt64?
+    let message: String
+  }
   private var files: [String] = []
   /// Given, but no part of the chain.
   private var skipped: [String] = []
@@ -79,18 +94,29 @@ struct AuditVerdict {
     guard let descriptor = open(path) else { return }
     defer { close(descriptor) }
     note(verifier.begin(file: path))
-    while problem == nil, let bytes = read(descriptor, path), !bytes.isEmpty { note(verifier.receive(bytes)) }
+    var isEmpty = true
+    while problem == nil, let bytes = read(descriptor, path), !bytes.isEmpty {
+      isEmpty = false
+      note(verifier.receive(bytes))
+    }
+    // A closed file has lines. The one that is written now has none for a moment, after a rotation.
+    if problem == nil, isEmpty, files.contains(where: { $0 != path && !$0.hasPrefix(path + ".") }) {
+      problem = Problem(
+        file: path, line: 0, message: "\(path): there is no record in it: what it held was taken out.")
+    }
   }
 
   private mutating func note(_ fault: AuditFault?) {
     guard let fault, problem == nil else { return }
-    problem = (fault.file, fault.line, fault.description)
+    let seq = fault.line > 0 && summary.records > 0 ? summary.head.seq &+ 1 : nil
+    problem = Problem(file: fault.file, line: fault.line, seq: seq, message: fault.description)
   }
 
   private mutating func open(_ path: String) -> CInt? {
     let descriptor = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC)
     if descriptor >= 0 { return descriptor }
-    problem = (path, 0, "\(path): cannot be read: \(unsafe String(cString: strerror(errno))).")
+    problem = Problem(
+      file: path, line: 0, message: "\(path): cannot be read: \(unsafe String(cString: strerror(errno))).")
     return nil
   }
 
@@ -99,7 +125,8 @@ struct AuditVerdict {
     let count = unsafe Glibc.read(descriptor, &bytes, bytes.count)
     guard count >= 0 else {
       if errno == EINTR { return read(descriptor, path) }
-      problem = (path, 0, "\(path): cannot be read: \(unsafe String(cString: strerror(errno))).")
+      problem = Problem(
+        file: path, line: 0, message: "\(path): cannot be read: \(unsafe String(cString: strerror(errno))).")
       return nil
     }
     bytes.removeLast(bytes.count - count)
@@ -112,12 +139,12 @@ struct AuditVerdict {
     for text in texts {
       let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
       guard parts.count == 2, let trustDomain = try? TrustDomain(parts[0]) else {
-        problem = ("", 0, "--bundle '\(text)' is not TRUST-DOMAIN=FILE.")
+        problem = Problem(file: "", line: 0, message: "--bundle '\(text)' is not TRUST-DOMAIN=FILE.")
         return
       }
       let (found, faults) = BundleFiles([(trustDomain, parts[1])]).read()
       if let fault = faults[trustDomain] {
-        problem = (parts[1], 0, "\(fault)")
+        problem = Problem(file: parts[1], line: 0, message: "\(fault)")
         return
       }
       known.merge(found) { _, newer in newer }
@@ -127,12 +154,16 @@ struct AuditVerdict {
         _ = try verifyPeer(chain: witness.certificates, bundles: known, at: witness.time, role: .server)
       } catch {
         let place = "the checkpoint of seq \(witness.head.seq)"
-        problem = (files.last ?? "", 0, "\(place) is signed by somebody who was not trusted: \(error)")
+        problem = Problem(
+          file: files.last ?? "", line: 0,
+          message: "\(place) is signed by somebody who was not trusted: \(error)")
         return
       }
     }
     guard !summary.signers.isEmpty else {
-      problem = (files.last ?? "", 0, "no checkpoint is signed, so no bundle can vouch for the log.")
+      problem = Problem(
+        file: files.last ?? "", line: 0,
+        message: "no checkpoint is signed, so no bundle can vouch for the log.")
       return
     }
     trusted = true
@@ -146,7 +177,7 @@ struct AuditVerdict {
   var text: String {
     var lines = skipped.map { "\($0): no part of the chain, not looked at" }
     if let problem {
-      lines.append(problem.message)
+      lines.append(problem.message + (problem.seq.map { " Up to seq \($0 - 1) all is sound." } ?? ""))
     } else {
       let range = "seq \(summary.first) to \(summary.head.seq)"
       let times = "\(summary.firstTime?.rfc3339 ?? "") to \(summary.lastTime?.rfc3339 ?? "")"
@@ -189,6 +220,7 @@ struct AuditVerdict {
         object: { entry in
           entry.field("file", problem.file)
           entry.field("line", problem.line)
+          if let seq = problem.seq { entry.field("seq", Int64(clamping: seq)) }
           entry.field("message", problem.message)
         })
     }

@@ -69,6 +69,10 @@ public struct FileDiffCommand: Sendable {
       return rules.view(of: content, class: found.classIndex, canonicalize)
     }
     guard case .all = subject else {
+      // Most likely misspelt: an empty answer would be taken for "nothing changes".
+      if let id = try identity(), before.cluster(for: id) == .none, after.cluster(for: id) == .none {
+        throw Refusal(usage: "no policy has a cluster for the identity \(id)")
+      }
       if case .cluster(let name) = subject, before.cluster(named: name) == nil,
         after.cluster(named: name) == nil
       {
@@ -91,13 +95,17 @@ public struct FileDiffCommand: Sendable {
     switch subject {
     case .all: return nil
     case .cluster(let name): return rules.cluster(named: name)
-    case .identity(let text):
-      let id: SPIFFEID
-      do throws(SPIFFEError) { id = try SPIFFEID(parsing: text) } catch {
-        throw Refusal(usage: error.description)
-      }
-      guard case .cluster(let index, _) = rules.cluster(for: id) else { return nil }
+    case .identity:
+      guard let id = try identity(), case .cluster(let index, _) = rules.cluster(for: id) else { return nil }
       return rules.clusters[index]
+    }
+  }
+
+  /// Nil: a cluster or all is asked about.
+  private func identity() throws(Refusal) -> SPIFFEID? {
+    guard case .identity(let text) = subject else { return nil }
+    do throws(SPIFFEError) { return try SPIFFEID(parsing: text) } catch {
+      throw Refusal(usage: error.description)
     }
   }
 

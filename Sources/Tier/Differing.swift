@@ -118,11 +118,16 @@ extension ControlLoop {
     switch question.subject {
     case .all: return .success(.all)
     case .identity(let text):
-      do throws(SPIFFEError) {
-        return .success(.identity(try SPIFFEID(parsing: text)))
-      } catch {
+      let id: SPIFFEID
+      do throws(SPIFFEError) { id = try SPIFFEID(parsing: text) } catch {
         return .failure(AdminReplyError(400, error.description))
       }
+      // Most likely misspelt: an empty answer would be taken for "nothing changes".
+      let policies = [generation.rules, (try? judged.get()) ?? generation.rules]
+      guard policies.contains(where: { $0.cluster(for: id) != .none }) else {
+        return .failure(AdminReplyError(404, "No policy has a cluster for the identity \(id)"))
+      }
+      return .success(.identity(id))
     case .cluster(let name):
       let other = try? judged.get()
       guard generation.rules.cluster(named: name) != nil || other?.cluster(named: name) != nil else {

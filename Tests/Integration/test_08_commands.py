@@ -243,6 +243,32 @@ def test_explain_from_files_alone(sound):
     assert code == 1 and "set aside" in aside["reason"] and "bad.yaml" in aside["reason"]
 
 
+def test_explain_from_files_says_why_there_is_nothing(sound):
+    def explain(type_name, name, code=1):
+        result = run(
+            "explain", "--config", sound.configuration_path, "--as", "spiffe://example.org/cluster/shop/istiod",
+            type_name, name)
+        assert result.returncode == code, result.stderr
+        return json.loads(result.stdout)["reason"] if result.stdout else result.stderr
+
+    sound.write_policy({"clusters": [{
+        "name": "shop", "identities": ["spiffe://example.org/cluster/shop/istiod"], "allow": [{}]}]})
+    manifests = sound.folder.parent / "manifests"
+    (manifests / "broken.yaml").write_text("kind: VirtualService\nmetadata: {name: lost, namespace: shop}\nspec: [\n")
+    explain("networking.istio.io/VirtualService", "shop/catalogue", code=0)
+    assert "broken.yaml:4" in explain("networking.istio.io/VirtualService", "shop/lost")
+    assert "did you mean networking.istio.io/VirtualService" in explain("networking.istio.io/VirtualServic", "shop/catalogue")
+    assert "NAMESPACE/NAME" in explain("networking.istio.io/VirtualService", "catalogue")
+    assert "is not group/Kind" in explain("VirtualService", "shop/catalogue", code=64)
+    source = sound.configuration["sources"][0]
+    source["only"] = {"namespaces": ["bank"]}
+    sound.write_configuration()
+    assert "may not supply it" in explain("networking.istio.io/VirtualService", "shop/catalogue")
+    source["directory"]["path"] = "elsewhere"
+    sound.write_configuration()
+    assert "elsewhere is not there" in explain("networking.istio.io/VirtualService", "shop/catalogue")
+
+
 def test_dump_prints_yaml_too(shared_tiers):
     arguments = ["dump", "--admin", f"unix://{shared_tiers.edge.admin_path}", "--as",
                  "spiffe://example.org/cluster/shop/istiod"]

@@ -206,6 +206,27 @@ def test_kill_9_loses_nothing_that_was_acknowledged(folder):
     assert result.returncode == 0, result.stdout
 
 
+def test_who_is_refused_again_and_again_is_counted(relay):
+    strangers = [relay.client("nobody-knows", StateOfTheWorld) for _ in range(8)]
+    for stranger in strangers:
+        stranger.subscribe(TYPE_URL)
+    with relay.client("blocked-by-nobody", StateOfTheWorld) as other:
+        other.subscribe(TYPE_URL)
+        for client in [*strangers, other]:
+            eventually(lambda: client.end_state, lambda state: state is not None, 10, "the refusal")
+            client.close()
+    assert relay.metric("meshrelay_refused_total", reason="no_cluster") == 9
+    assert relay.terminate() == 0
+
+    def refused(name):
+        return [record for record in of_client(relay.records(), name) if record["event"] == "refuse"]
+
+    told = refused("nobody-knows")
+    # Three are told, the rest is a number in a fourth; another identity is told for itself.
+    assert [record.get("omitted") for record in told] == [None, None, None, 5]
+    assert [record.get("omitted") for record in refused("blocked-by-nobody")] == [None]
+
+
 def test_verify_names_the_first_bad_line(relay, folder):
     with relay.client() as client:
         client.subscribe(TYPE_URL)

@@ -192,6 +192,9 @@ def test_a_pipeline_learns_from_exit_codes(folder):
     assert diff("--cluster", "shop", "--policy", edited, code=1) == change
     assert diff("--cluster", "bank", "--policy", edited, code=0)["added"] == []
     assert "no policy has the cluster" in diff("--cluster", "nobody", code=64)
+    # A slip in the identity is not "nothing changes"; one that is blocked is known.
+    assert "no policy has a cluster" in diff("--as", SHOP + "o", code=64)
+    assert diff("--as", "spiffe://example.org/cluster/stolen/x", code=0)["added"] == []
     # An edited folder of manifests.
     new = folder / "new"
     new.mkdir()
