@@ -97,9 +97,7 @@ public final class RelayProcess {
       TrailWriter(
         file.settings, storage: file, loops: plan.loops, laneBytes: plan.tier.limits.auditBytes,
         worker: crew.audit,
-        mirror: crew.mirror.flatMap { mirror in
-          file.settings.isMirrored ? { @Sendable in mirror.take($0) } : nil
-        })
+        mirror: crew.mirror.map { mirror in { @Sendable in mirror.take($0) } })
     }
     if plan.tier.audit?.isMirrored == true, crew.mirror == nil {
       logger.warning("audit.journal is all, but there is no journal here: the log file alone has everything")

@@ -67,6 +67,11 @@ public final class AuditDesk: TimerHandler {
     trail.checkpoint(reason: "stop", now: loop.wallClock)
   }
 
+  /// Goes on as a reload says. Whether there is a log, and where, is settled at the start.
+  func follow(_ settings: TrailSettings?) {
+    if let trail, let settings, settings != trail.settings { trail.adopt(settings) }
+  }
+
   /// Checkpoints are signed with our SVID's key from now on; with one that was taken back they are not (decision 089).
   func adopt(_ credentials: Credentials) {
     guard let trail else { return }

@@ -94,6 +94,7 @@ extension ControlLoop {
     for handle in serving { handle.wake() }
     assignSinks()
     identity.follow(next)
+    audit.follow(next.audit)
     if previous.sources != next.sources || previous.origin != next.origin {
       enqueue(.sources(SourceSet.mergeSources(next), SourceSet.truth(next)))
     }

@@ -10,6 +10,7 @@ internal import Glibc
 public import Primitives
 
 public struct TrailFile: TrailStorage {
+  /// As they were at the start; of those only the path is for this place.
   public let settings: TrailSettings
   private var lock: Int32 = -1
   private var descriptor: Int32 = -1
@@ -157,7 +158,7 @@ public struct TrailFile: TrailStorage {
     return false
   }
 
-  public mutating func append(_ lines: [UInt8]) throws(TrailError) {
+  public mutating func append(_ lines: [UInt8], syncing: Bool) throws(TrailError) {
     if isRagged { try cut() }
     if let number = PlainFiles.write(lines[...], to: descriptor) {
       isRagged = true
@@ -165,7 +166,7 @@ public struct TrailFile: TrailStorage {
       try? cut()
       throw TrailError(path, "write", number)
     }
-    if settings.sync, fdatasync(descriptor) != 0 {
+    if syncing, fdatasync(descriptor) != 0 {
       // Nobody knows what reached the disk: it is written anew.
       let number = errno
       isRagged = true

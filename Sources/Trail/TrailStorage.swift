@@ -29,7 +29,8 @@ public protocol TrailStorage: Sendable {
   /// The file that was written is no longer where it was: the next lines have to open a new one.
   mutating func hasLostFile() throws(TrailError) -> Bool
   /// All of `lines` or nothing; what a failure left behind is cut off before anything else is written.
-  mutating func append(_ lines: [UInt8]) throws(TrailError)
+  /// `syncing`: they are on the disk when this returns.
+  mutating func append(_ lines: [UInt8], syncing: Bool) throws(TrailError)
   /// Closes the file, so that the next lines open a new one. `next`: number of the line that will.
   mutating func rotate(next: UInt64) throws(TrailError)
   /// Removes closed files last written before `moment`; returns their names.

@@ -106,13 +106,13 @@ public final class TrailWriter: Sendable {
   public let publisher: AuditLane
   /// One for each serve loop.
   public let serving: [AuditLane]
-  public let settings: TrailSettings
   private let lanes: [AuditLane]
   private let state: Mutex<State>
   private let bell: Bell
   private let published = Published(TrailFacts())
+  private let configured: Published<TrailSettings>
   private let listener = Mutex<Waker?>(nil)
-  /// Given every line once it is written.
+  /// Given every line once it is written, where the settings say so.
   private let mirror: (@Sendable ([UInt8]) -> Void)?
 
   /// Calls `run` on the worker, once for all requests since it last ran.
@@ -145,7 +145,7 @@ public final class TrailWriter: Sendable {
     self.mirror = mirror
     let bell = Bell(worker)
     self.bell = bell
-    self.settings = settings
+    configured = Published(settings)
     func lane(_ bytes: Int) -> AuditLane { AuditLane(bytesSoft: bytes) { bell.ring() } }
     control = lane(laneBytes)
     // A first publication names everything that every class sees.
@@ -160,6 +160,17 @@ public final class TrailWriter: Sendable {
   // MARK: from the control loop
 
   public var facts: TrailFacts { published.value }
+
+  public var settings: TrailSettings { configured.value }
+
+  /// Goes on with other settings, from the next write on. The path stays: a chain has one place.
+  public func adopt(_ settings: TrailSettings) {
+    var next = settings
+    next.path = self.settings.path
+    configured.publish(next)
+    // Who waits for a disk that fails need not wait longer.
+    bell.ring()
+  }
 
   /// Woken when anything but a counter changed.
   public func listen(_ wake: @escaping Waker) { listener.withLock { $0 = wake } }
@@ -263,8 +274,8 @@ public final class TrailWriter: Sendable {
 
   private func writePending(_ state: inout State, _ done: inout [Commit]) throws(TrailError) {
     if !state.pending.lines.isEmpty {
-      try state.storage.append(state.pending.lines)
-      mirror?(state.pending.lines)
+      try state.storage.append(state.pending.lines, syncing: settings.sync)
+      if settings.isMirrored { mirror?(state.pending.lines) }
       state.facts.failure = nil
     }
     wrote(&state, &done)

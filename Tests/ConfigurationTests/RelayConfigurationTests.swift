@@ -281,6 +281,12 @@ struct RelayConfigurationTests {
           "tls: { minimum: \"1.2\" }\nlimits: { clients: 7, workerMailbox: 64 }\npublish: { quiet: 5ms }\n")
       ).0)
     #expect(bound.keysThatNeedRestart(since: running) == ["limits.workerMailbox"])
+    func audited(_ text: String) throws -> RelayConfiguration { try #require(read(minimal(text)).0) }
+    let first = try audited("audit: {path: /a}\n")
+    #expect(first.keysThatNeedRestart(since: running) == ["audit"])
+    #expect(try audited("audit: {path: /b}\n").keysThatNeedRestart(since: first) == ["audit.path"])
+    let other = "audit: {path: /a, maxBytes: 1MiB, keep: 2d, onFailure: continue, sync: true, journal: all}\n"
+    #expect(try audited(other).keysThatNeedRestart(since: first) == [])
   }
 
   @Test func rulesThatNameNoSourceAreWarnedOf() throws {

@@ -392,6 +392,41 @@ def test_going_on_counts_the_loss(folder, small_disk):
     assert relay.verify().returncode == 0
 
 
+def test_a_reload_decides_what_a_full_disk_holds_up(folder, small_disk):
+    relay = AuditedRelay(folder, log_folder=small_disk).start()
+    with relay.client("all") as client:
+        client.subscribe(TYPE_URL)
+        eventually(lambda: relay.metric("meshrelay_acks_total"), lambda acks: acks >= 1, 10, "it is served")
+        fill(small_disk)
+
+        def change():
+            (relay.manifests / "more.yaml").write_text("---\n".join(
+                virtual_service(f"more-{time.monotonic_ns()}-{index}") for index in range(50)))
+            return relay.metric("meshrelay_audit_ok")
+
+        eventually(change, lambda ok: ok == 0, 10, "the disk is full")
+        (relay.manifests / "held.yaml").write_text(virtual_service("held"))
+        time.sleep(0.5)
+        assert not any(name.endswith("/held") for name in client.state(TYPE_URL))
+        relay.configuration["audit"] |= {"onFailure": "continue", "keep": "2d"}
+        relay.write_configuration()
+        relay.reload()
+        eventually(
+            lambda: client.state(TYPE_URL).keys(), lambda names: any(name.endswith("/held") for name in names), 5,
+            "deliveries go on")
+        assert relay.get("/readyz")[0] == 200 and relay.status["config"]["error"] is None
+        (small_disk / "filler").unlink()
+        eventually(lambda: relay.metric("meshrelay_audit_ok"), lambda ok: ok == 1, 5, "written again")
+        # Another place is for the next start.
+        relay.configuration["audit"]["path"] = str(folder / "other.jsonl")
+        relay.write_configuration()
+        relay.reload()
+        eventually(
+            lambda: relay.status["config"]["error"], lambda error: error and "audit.path" in error, 5, "it is told")
+    assert relay.terminate() == 0
+    assert relay.verify().returncode == 0
+
+
 def test_a_torn_end_is_moved_away(relay):
     relay.kill()
     sound = relay.audit_path.read_bytes()

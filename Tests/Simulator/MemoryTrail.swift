@@ -51,7 +51,7 @@ final class MemoryTrail: TrailStorage {
 
   func hasLostFile() throws(TrailError) -> Bool { false }
 
-  func append(_ lines: [UInt8]) throws(TrailError) {
+  func append(_ lines: [UInt8], syncing: Bool) throws(TrailError) {
     let fits = state.withLock { state in
       if !state.isFull { state.bytes += lines }
       return !state.isFull

@@ -325,4 +325,32 @@ struct TrailWriterTests {
     _ = events(of: [folder.bytes()])
     trail.release()
   }
+
+  @Test(.enabled(if: TemporaryFolder.mayMount, "may not mount"))
+  func settingsChangeWhileItRuns() {
+    let folder = TemporaryFolder(bytes: 64 << 10)
+    let trail = writer(folder)
+    trail.begin(AuditRecord(.start), now: noon)
+    folder.write([UInt8](repeating: 1, count: 52 << 10), to: "filler")
+    var handed = 0
+    while trail.facts.failure == nil, handed < 1000 {
+      hand(trail.serving[0], .deliver, bytes: 100)
+      handed += 1
+    }
+    #expect(trail.serving[0].committed == UInt64(handed - 1))
+    // Nobody waits any more, at once.
+    trail.adopt(TrailSettings(path: "/elsewhere", onFailure: .goOn))
+    #expect(trail.serving[0].committed == UInt64(handed) && trail.facts.lost == 1)
+    #expect(trail.settings.path == folder.log)
+    unsafe unlink(folder.path + "/filler")
+    trail.retry()
+    #expect(trail.facts.failure == nil)
+    // Smaller files from now on: the one that is too large is closed, and the chain goes on.
+    trail.adopt(TrailSettings(path: folder.log, maxBytes: 1000, sync: true))
+    for _ in 0..<3 { hand(trail.serving[0], .ack) }
+    let closed = folder.names.filter { $0.hasPrefix("audit.jsonl.0") }
+    #expect(!closed.isEmpty)
+    #expect(events(of: closed.map { folder.bytes($0) } + [folder.bytes()]).count { $0 == "ack" } == 3)
+    trail.release()
+  }
 }
