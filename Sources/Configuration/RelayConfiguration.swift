@@ -100,7 +100,6 @@ public struct RelayConfiguration: Sendable {
       ("node", node != running.node), ("state", state != running.state), ("admin", admin != running.admin),
       ("listen", listen != running.listen), ("loops", loops != running.loops),
       ("audit", (audit == nil) != (running.audit == nil)),
-      ("audit.path", audit != nil && running.audit != nil && audit?.path != running.audit?.path),
       // Sizes of what is made once.
       ("limits.controlMailbox", limits.controlMailbox != running.limits.controlMailbox),
       ("limits.workerMailbox", limits.workerMailbox != running.limits.workerMailbox),

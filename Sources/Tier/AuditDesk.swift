@@ -67,9 +67,11 @@ public final class AuditDesk: TimerHandler {
     trail.checkpoint(reason: "stop", now: loop.wallClock)
   }
 
-  /// Goes on as a reload says. Whether there is a log, and where, is settled at the start.
+  /// Goes on as a reload says. Whether there is a log is settled at the start.
   func follow(_ settings: TrailSettings?) {
-    if let trail, let settings, settings != trail.settings { trail.adopt(settings) }
+    guard let trail, let settings else { return }
+    trail.adopt(settings)
+    if settings.path != trail.settings.path { trail.move(to: TrailFile(settings), path: settings.path) }
   }
 
   /// Checkpoints are signed with our SVID's key from now on; with one that was taken back they are not (decision 089).
@@ -111,6 +113,13 @@ public final class AuditDesk: TimerHandler {
     guard let trail else { return }
     let facts = trail.facts
     tellOfFailure(facts)
+    if let refusal = facts.moveRefusal, refusal != seen.moveRefusal {
+      report(
+        TierEvent(
+          .error, "the audit log stays where it is",
+          [.init("path", trail.settings.path), .init("reason", "\(refusal)")]
+        ).recording(AuditRecord(.config, reason: "refused: the audit log stays where it is: \(refusal)")))
+    }
     if let torn = facts.torn, torn != seen.torn {
       report(
         TierEvent(

@@ -14,6 +14,8 @@ public enum TrailError: Explained, Equatable {
   /// Another file was put in its place.
   case replaced(path: String)
   case notAFile(path: String)
+  /// The log was to go on where there is one.
+  case taken(path: String)
   case failed(path: String, call: String, number: Int32)
 
   init(_ path: String, _ call: String, _ number: Int32) {
@@ -37,6 +39,7 @@ public enum TrailError: Explained, Equatable {
     case .forbidden(let path): "Not allowed to write the audit log \(path)"
     case .replaced(let path): "Another file has taken the place of the audit log \(path)"
     case .notAFile(let path): "The audit log \(path) is no regular file"
+    case .taken(let path): "There is an audit log at \(path) already"
     case .failed(let path, let call, let number):
       "Cannot write the audit log \(path): \(call): \(unsafe String(cString: strerror(number)))"
     }
@@ -48,6 +51,7 @@ public enum TrailError: Explained, Equatable {
     case .full: "The disk or a quota is full"
     case .tooLarge: "A limit on the size of files (RLIMIT_FSIZE) is reached"
     case .replaced: "Two files of one name would make a chain that nobody can verify"
+    case .taken: "Two chains do not become one"
     case .readOnly, .forbidden, .notAFile, .failed: ""
     }
   }
@@ -60,6 +64,7 @@ public enum TrailError: Explained, Equatable {
     case .forbidden: "Give its folder to the user of the service (LogsDirectory= does)"
     case .replaced: "Move the other file away"
     case .notAFile: "Remove what stands there, or set audit.path elsewhere"
+    case .taken: "Move its files away and reload, or restart: then that log goes on"
     case .failed: "Check that its folder exists and that the disk is sound"
     }
   }

@@ -45,6 +45,8 @@ public struct TrailFacts: Sendable {
   public var isSigned = false
   /// Set by a start that found a torn end.
   public var torn: String?
+  /// Why the log did not go on where it was told to; nil after another word.
+  public var moveRefusal: TrailError?
   /// Names of files that the last look removed because of their age.
   public var removedFiles: [String] = []
 
@@ -58,6 +60,8 @@ public final class TrailWriter: Sendable {
     var start: (record: AuditRecord, time: Timestamp)?
     /// The log was opened.
     var isOpen = false
+    /// Where it is to go on.
+    var next: (storage: any TrailStorage, path: String)?
     /// The next line opens a file, for this reason.
     var opensFile: String?
     /// Lines that have their places and are not written yet; empty between rounds, unless writing failed.
@@ -111,6 +115,8 @@ public final class TrailWriter: Sendable {
   private let bell: Bell
   private let published = Published(TrailFacts())
   private let configured: Published<TrailSettings>
+  /// Where the log is now.
+  private let place: Published<String>
   private let listener = Mutex<Waker?>(nil)
   /// Given every line once it is written, where the settings say so.
   private let mirror: (@Sendable ([UInt8]) -> Void)?
@@ -146,6 +152,7 @@ public final class TrailWriter: Sendable {
     let bell = Bell(worker)
     self.bell = bell
     configured = Published(settings)
+    place = Published(settings.path)
     func lane(_ bytes: Int) -> AuditLane { AuditLane(bytesSoft: bytes) { bell.ring() } }
     control = lane(laneBytes)
     // A first publication names everything that every class sees.
@@ -161,15 +168,27 @@ public final class TrailWriter: Sendable {
 
   public var facts: TrailFacts { published.value }
 
-  public var settings: TrailSettings { configured.value }
+  /// As they are now, with the path of now.
+  public var settings: TrailSettings {
+    var settings = configured.value
+    settings.path = place.value
+    return settings
+  }
 
-  /// Goes on with other settings, from the next write on. The path stays: a chain has one place.
+  /// Goes on with other settings, from the next write on. The path stays: that is for `move`.
   public func adopt(_ settings: TrailSettings) {
-    var next = settings
-    next.path = self.settings.path
-    configured.publish(next)
+    configured.publish(settings)
     // Who waits for a disk that fails need not wait longer.
     bell.ring()
+  }
+
+  /// The chain goes on in another place, where no log may be yet. Away from a disk that is full, too.
+  public func move(to storage: any TrailStorage, path: String) {
+    submit { state in
+      state.next = (storage, path)
+      state.facts.moveRefusal = nil
+      state.isPaused = false
+    }
   }
 
   /// Woken when anything but a counter changed.
@@ -249,16 +268,23 @@ public final class TrailWriter: Sendable {
 
   private static func isNews(_ before: TrailFacts, _ after: TrailFacts) -> Bool {
     before.failure != after.failure || before.checkpoint != after.checkpoint || before.torn != after.torn
-      || before.isOpen != after.isOpen || before.lost != after.lost
+      || before.isOpen != after.isOpen || before.lost != after.lost || before.moveRefusal != after.moveRefusal
       || before.removedFiles != after.removedFiles
   }
 
   private func write(_ state: inout State, _ done: inout [Commit]) {
     let isRecovering = state.facts.failure != nil
     do throws(TrailError) {
+      // A place that cannot be written is left without a word.
+      if isRecovering { move(&state) }
       try open(&state)
       // First what has its place already: what a failure left, or a checkpoint.
       try writePending(&state, &done)
+      if let next = state.next, next.path != settings.path {
+        appendCheckpoint(&state, "the log goes on in " + next.path, state.now)
+        try writePending(&state, &done)
+        move(&state)
+      }
       try beginFileIfDue(&state)
       take(&state)
       // Also the proof that it can be written, when there is nothing else to write.
@@ -289,6 +315,27 @@ public final class TrailWriter: Sendable {
     state.facts.torn = opening.torn
     state.facts.head = opening.head
     if opening.continuesInNewFile { state.opensFile = AuditRotation.reason }
+  }
+
+  /// Leaves the place where the log is for the one where it was told to go on. What has its place in the chain and is
+  /// not written yet goes along.
+  private func move(_ state: inout State) {
+    guard let next = state.next else { return }
+    state.next = nil
+    guard next.path != settings.path else { return }
+    var storage = next.storage
+    do throws(TrailError) {
+      let opening = try storage.open()
+      guard opening.head == .none, opening.torn == nil else { throw TrailError.taken(path: next.path) }
+    } catch {
+      storage.release()
+      state.facts.moveRefusal = error
+      return
+    }
+    state.storage.release()
+    state.storage = storage
+    place.publish(next.path)
+    if state.pending.lines.isEmpty, state.facts.head.seq > 0 { state.opensFile = AuditRotation.reason }
   }
 
   /// A file that is large enough is closed; one that is gone cannot be written. Either way the next line says why

@@ -267,7 +267,8 @@ def test_tail_follows_through_rotations(folder):
     try:
         with relay.client() as client:
             client.subscribe(TYPE_URL)
-            for round_ in range(200):
+            # As many publications as it takes: a busy host joins changes.
+            for round_ in range(1000):
                 (relay.manifests / "many.yaml").write_text("---\n".join(
                     virtual_service(f"a-rather-long-name-{round_}-{index}-{'x' * 60}") for index in range(100)))
                 if len(relay.audit_files) > 2:
@@ -417,14 +418,24 @@ def test_a_reload_decides_what_a_full_disk_holds_up(folder, small_disk):
         assert relay.get("/readyz")[0] == 200 and relay.status["config"]["error"] is None
         (small_disk / "filler").unlink()
         eventually(lambda: relay.metric("meshrelay_audit_ok"), lambda ok: ok == 1, 5, "written again")
-        # Another place is for the next start.
-        relay.configuration["audit"]["path"] = str(folder / "other.jsonl")
+        # Another place: the chain goes on there, for those who are connected, too.
+        before = list(relay.audit_files)
+        relay.log_folder = folder / "elsewhere"
+        relay.configuration["audit"]["path"] = str(relay.audit_path)
         relay.write_configuration()
         relay.reload()
+        eventually(relay.audit_path.exists, lambda exists: exists, 5, "the log in its new place")
+        (relay.manifests / "after.yaml").write_text(virtual_service("after"))
         eventually(
-            lambda: relay.status["config"]["error"], lambda error: error and "audit.path" in error, 5, "it is told")
+            lambda: client.state(TYPE_URL).keys(), lambda names: any(name.endswith("/after") for name in names), 5,
+            "deliveries go on")
+        assert relay.status["config"]["error"] is None
     assert relay.terminate() == 0
-    assert relay.verify().returncode == 0
+    for files in (relay.audit_files, before + relay.audit_files):
+        result = run("audit", "verify", *files)
+        assert result.returncode == 0, result.stdout
+    assert f"the log goes on in {relay.audit_path}" in before[-1].read_text()
+    assert '"deliver"' in relay.audit_path.read_text()
 
 
 def test_a_torn_end_is_moved_away(relay):

@@ -341,7 +341,7 @@ struct TrailWriterTests {
     // Nobody waits any more, at once.
     trail.adopt(TrailSettings(path: "/elsewhere", onFailure: .goOn))
     #expect(trail.serving[0].committed == UInt64(handed) && trail.facts.lost == 1)
-    #expect(trail.settings.path == folder.log)
+    #expect(trail.settings.path == folder.log && trail.settings.onFailure == .goOn)
     unsafe unlink(folder.path + "/filler")
     trail.retry()
     #expect(trail.facts.failure == nil)
@@ -351,6 +351,53 @@ struct TrailWriterTests {
     let closed = folder.names.filter { $0.hasPrefix("audit.jsonl.0") }
     #expect(!closed.isEmpty)
     #expect(events(of: closed.map { folder.bytes($0) } + [folder.bytes()]).count { $0 == "ack" } == 3)
+    trail.release()
+  }
+
+  @Test func theChainGoesOnInAnotherPlace() {
+    let (old, new) = (TemporaryFolder(), TemporaryFolder())
+    let trail = writer(old)
+    trail.begin(AuditRecord(.start), now: noon)
+    hand(trail.serving[0], .deliver)
+    trail.move(to: TrailFile(TrailSettings(path: new.log)), path: new.log)
+    #expect(trail.settings.path == new.log && trail.facts.moveRefusal == nil)
+    hand(trail.serving[0], .ack)
+    #expect(trail.serving[0].committed == 2)
+    #expect(events(of: [old.bytes()]) == ["start", "deliver", "checkpoint"])
+    // It stands for itself, and together with what was before.
+    #expect(events(of: [new.bytes()]) == ["checkpoint", "ack"])
+    #expect(events(of: [old.bytes(), new.bytes()]).count == 5)
+    // The old place is free, and no place for this chain any more.
+    let other = writer(old)
+    other.begin(AuditRecord(.start), now: noon)
+    #expect(other.facts.failure == nil)
+    other.release()
+    trail.move(to: TrailFile(TrailSettings(path: old.log)), path: old.log)
+    #expect(trail.facts.moveRefusal == .taken(path: old.log) && trail.settings.path == new.log)
+    trail.move(to: TrailFile(TrailSettings(path: "/proc/none/a.jsonl")), path: "/proc/none/a.jsonl")
+    #expect(trail.facts.moveRefusal != nil && trail.facts.failure == nil)
+    hand(trail.serving[0], .ack)
+    #expect(events(of: [new.bytes()]).count { $0 == "ack" } == 2)
+    trail.release()
+  }
+
+  @Test(.enabled(if: TemporaryFolder.mayMount, "may not mount"), arguments: [false, true])
+  func aFullDiskCanBeLeft(_ goesOn: Bool) {
+    let (old, new) = (TemporaryFolder(bytes: 64 << 10), TemporaryFolder())
+    let trail = writer(old, onFailure: goesOn ? .goOn : .stop)
+    trail.begin(AuditRecord(.start), now: noon)
+    old.write([UInt8](repeating: 1, count: 52 << 10), to: "filler")
+    var handed = 0
+    while trail.facts.failure == nil, handed < 1000 {
+      hand(trail.serving[0], .deliver, bytes: 100)
+      handed += 1
+    }
+    trail.move(to: TrailFile(TrailSettings(path: new.log)), path: new.log)
+    #expect(trail.facts.failure == nil && trail.settings.path == new.log)
+    #expect(trail.serving[0].committed == UInt64(handed))
+    #expect(trail.facts.lost == (goesOn ? 1 : 0))
+    let all = events(of: [old.bytes(), new.bytes()])
+    #expect(all.count { $0 == "deliver" } == (goesOn ? handed - 1 : handed))
     trail.release()
   }
 }
