@@ -17,13 +17,51 @@ extension PolicyRules {
     return (allow, PolicyRules.widest(deny.map(\.anywhere)))
   }
 
-  private static func widest(_ rules: [Rule]) -> [Rule] {
-    var kept: [Rule] = []
-    for rule in rules where !kept.contains(where: { $0.covers(rule) }) {
-      kept.removeAll { rule.covers($0) }
-      kept.append(rule)
+  /// Without those that another one covers; of two that say the same, the first.
+  static func widest(_ rules: [Rule]) -> [Rule] {
+    var known: Set<String> = []
+    let distinct = rules.filter { known.insert($0.canonicalText).inserted }
+    let shelf = RuleShelf(distinct)
+    let kept = distinct.indices.filter { index in
+      !shelf.mayCover(distinct[index]).contains { other in
+        other != index && distinct[other].covers(distinct[index])
+          && (other < index || !distinct[index].covers(distinct[other]))
+      }
     }
-    return kept.sorted { $0.canonicalText < $1.canonicalText }
+    return kept.map { distinct[$0] }.sorted { $0.canonicalText < $1.canonicalText }
+  }
+}
+
+/// Rules by the words of their namespaces: with tenants by the thousand, few rules can cover a given one.
+private struct RuleShelf {
+  /// Places of rules that speak of every namespace.
+  private var everywhere: [Int] = []
+  /// By each pattern that is written in them.
+  private var byPattern: [String: [Int]] = [:]
+  /// By what stands before the star, of patterns that have one.
+  private var byBeginning: [Substring: [Int]] = [:]
+
+  init(_ rules: [Rule]) {
+    for (index, rule) in rules.enumerated() {
+      guard let patterns = rule.namespaces?.patterns else {
+        everywhere.append(index)
+        continue
+      }
+      for pattern in patterns {
+        byPattern[pattern.text, default: []].append(index)
+        if !pattern.isExact { byBeginning[pattern.text.prefix { $0 != "*" }, default: []].append(index) }
+      }
+    }
+  }
+
+  /// Places of all rules that could cover one, and some that do not. One pattern of it is enough to find them: a
+  /// pattern with a star is covered by itself alone, another one by itself or by one that begins like it.
+  func mayCover(_ rule: Rule) -> [Int] {
+    guard let patterns = rule.namespaces?.patterns, let first = patterns.first else { return everywhere }
+    if let open = patterns.first(where: { !$0.isExact }) { return everywhere + (byPattern[open.text] ?? []) }
+    let text = first.text
+    let beginnings = text.indices.map { text[..<$0] } + [text[...]]
+    return everywhere + (byPattern[text] ?? []) + beginnings.flatMap { byBeginning[$0] ?? [] }
   }
 }
 

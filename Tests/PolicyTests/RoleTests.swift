@@ -2,10 +2,11 @@
 // tier above must grant covers all of it. Method: policies written both ways, tables of mistakes, random policies.
 
 import Documents
-import Policy
 import Primitives
 import SPIFFE
 import Testing
+
+@testable import Policy
 
 private let roles = """
   roles:
@@ -131,6 +132,21 @@ struct RoleTests {
         let isSeen = rules.classes.contains { $0.isVisible(object.facts) }
         #expect(granted || !isSeen, "seed \(seed): \(object)")
       }
+    }
+  }
+
+  /// What is left is what nothing else covers, found by comparing each with each.
+  @Test(arguments: UInt64(0)..<4) func theUnionIsTheWidest(_ seed: UInt64) throws {
+    var random = RandomPolicy(generator: SeededGenerator(seed: seed))
+    for _ in 0..<60 {
+      let allow = try rules(random.policy().yaml).clusters.flatMap(\.allow).map(\.anywhere)
+      var kept: [Rule] = []
+      for rule in allow where !kept.contains(where: { $0.covers(rule) }) {
+        kept.removeAll { rule.covers($0) }
+        kept.append(rule)
+      }
+      #expect(
+        PolicyRules.widest(allow).map(\.canonicalText) == kept.map(\.canonicalText).sorted(), "seed \(seed)")
     }
   }
 
