@@ -65,6 +65,17 @@ struct ReceivedGrantsTests {
       "what one denies the other may send")
   }
 
+  /// A policy that narrows waits for this, so it must stay short whatever the files say.
+  @Test func whatIsTooMuchToCompareIsToldAsOurOwn() throws {
+    func list(_ count: Int) -> String { (0..<count).map { "\"n\($0)\"" }.joined(separator: ",") }
+    #expect(
+      try told("allow: [{namespaces: [\(list(40))]}]", ["s": "{\"allow\":[{\"namespaces\":[\"n7\"]}]}"])
+        == "{\"allow\":[{\"namespaces\":[\"n7\"]}]}")
+    let many = "{\"allow\":[{\"namespaces\":[\(list(2000))]}]}"
+    let own = try told("allow: [{namespaces: [\(list(1500)),x]}]", ["s": many])
+    #expect(own.contains("\"x\""), "nothing is compared: our own rules are told as they are")
+  }
+
   @Test func whoIsNotShownALabelIsNotAskedToJudgeByIt() throws {
     let rules = try policy(
       "allow: [{namespaces: [foo], labels: \"owner=x,tier\"}], deny: [{names: [y], labels: owner}, {names: [z]}], redact: {labels: [own*]}"
