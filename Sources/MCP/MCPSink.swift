@@ -221,7 +221,13 @@ public struct MCPSink {
     let empty = topics.indices.filter {
       $0 != present && topics[$0].empty.contains(found) && !following.isAnsweredOnStream($0)
     }
-    return empty.flatMap { takeNothing($0, now, wallClock) } + dropRefused(now)
+    return empty.flatMap { takeNothing($0, now, wallClock) } + dropRefused(now) + dropNameless(now)
+  }
+
+  /// A server that goes by bodies has nothing of kinds that cannot be told by them.
+  private mutating func dropNameless(_ now: Instant) -> [SourceUpdate] {
+    guard naming == .byBody else { return [] }
+    return topics.indices.filter { topics[$0].byBody == nil }.flatMap { drop($0, now: now) }
   }
 
   /// Collections that it has refused: under names that are the right ones, so it does not have them.
@@ -311,7 +317,7 @@ public struct MCPSink {
   private mutating func nameByBody(now: Instant) -> [SourceUpdate] {
     naming = .byBody
     for index in topics.indices { topics[index].refusedAt = nil }
-    return topics.indices.filter { topics[$0].byBody == nil }.flatMap { drop($0, now: now) }
+    return dropNameless(now)
   }
 
   private mutating func drop(_ index: Int, now: Instant) -> [SourceUpdate] {

@@ -5,6 +5,7 @@ whatever a response lacks, so an answer that is empty or partial by accident sho
 """
 
 import json
+import pathlib
 import time
 
 import pytest
@@ -234,6 +235,45 @@ def test_it_opens_no_other_address(folder, listen, problem):
     assert checked.returncode == 1 and problem in checked.stdout, checked
     started = run("connect", "--config", companion.configuration_path)
     assert started.returncode == 78 and problem in started.stderr, started
+
+
+def test_the_kubernetes_manifests_fit_together(tiers):
+    """What docs/kubernetes says runs: its configuration, its command line, and a place for every file it names."""
+    shipped = pathlib.Path(__file__).parents[2] / "docs" / "kubernetes"
+    [config_map] = yaml.safe_load_all((shipped / "companion-config.yaml").read_text())
+    [patch] = yaml.safe_load_all((shipped / "istiod-companion.yaml").read_text())
+    pod = patch["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert set(mounts) == set(volumes)
+    assert volumes["meshrelay-config"]["configMap"]["name"] == config_map["metadata"]["name"]
+    text = config_map["data"]["connect.yaml"]
+    configuration = yaml.safe_load(text)
+    identity = configuration["identity"]
+    for path in (identity["files"]["svid"], identity["files"]["key"]["file"], *identity["bundles"].values()):
+        assert path.startswith(mounts["meshrelay-svid"] + "/")
+    assert configuration["state"] == mounts["meshrelay-state"]
+    assert configuration["admin"] == f"unix://{mounts['meshrelay-run']}/admin.sock"
+    assert container["livenessProbe"]["exec"]["command"][2:4] == ["--admin", configuration["admin"]]
+    command, option, path, *io = container["args"]
+    assert (command, option) == ("connect", "--config")
+    assert path == f"{mounts['meshrelay-config']}/connect.yaml"
+    assert all(container["securityContext"][one] for one in ("runAsNonRoot", "readOnlyRootFilesystem"))
+
+    # The same with this test's places, relays and trust: it becomes ready for istiod.
+    companion = companion_of(tiers)
+    for name, place in (
+            (mounts["meshrelay-run"], companion.folder), (mounts["meshrelay-state"], companion.folder / "state")):
+        text = text.replace(name, str(place))
+    configuration = yaml.safe_load(text)
+    for part in ("identity", "relay", "listen"):
+        configuration[part] = companion.configuration[part]
+    companion.configuration = {**configuration, "node": companion.name}
+    companion.write_configuration()
+    companion.start(arguments=io)
+    with Istiod(companion.address) as istiod:
+        wait_until_ready(istiod)
 
 
 def test_check_accepts_its_file(folder):

@@ -350,6 +350,11 @@ struct MCPSinkTests {
     }
     let updates = try hear(&old, MCPSinkTests.bodies, [virtualService("a", "1")])
     #expect(try change(updates).upserts == ["prod/a=1"] && isComplete(updates))
+    // Kinds that it cannot name hold up nothing.
+    var nameless = sink(["MeshPolicy", "VirtualService"], method: .aggregated)
+    _ = nameless.begin(held: [:], upstream: "up")
+    #expect(try isComplete(hear(&nameless, MCPSinkTests.bodies, [virtualService("a", "1")])))
+    #expect(nameless.unanswered.isEmpty)
     // What it says in words that it does not go by is of no interest.
     #expect(try hear(&old, services).isEmpty)
     #expect(try change(hear(&old, MCPSinkTests.bodies, [virtualService("b", "1")])).removals == ["prod/a"])
