@@ -113,7 +113,7 @@ final class ServerTrust {
       mark = trustMark(of: selected)
       found = []
     }
-    return bundles.contains { selected[$0.key]?.anchors != $0.value.anchors }
+    return bundles.contains { selected[$0.key]?.content != $0.value.content }
   }
 
   /// The verified peer behind a chain whose handshake has just ended.

@@ -8,6 +8,7 @@
 
 public import Primitives
 public import SPIFFE
+import TLS
 public import Trust
 
 public struct IdentityBook: Sendable {
@@ -19,6 +20,8 @@ public struct IdentityBook: Sendable {
   public private(set) var withdrawnAt: Timestamp?
   /// From the Workload API: our own and those of federated trust domains.
   private var fromAgent: [TrustDomain: Bundle] = [:]
+  /// From the Workload API, for every trust domain.
+  private var revocations: [RevocationList] = []
   /// From files.
   private var fromFiles: [TrustDomain: Bundle] = [:]
   /// From bundle endpoints.
@@ -33,6 +36,7 @@ public struct IdentityBook: Sendable {
     svid = identity.svid
     isAgents = true
     withdrawnAt = nil
+    revocations = identity.revocations
     fromAgent = IdentityBook.next(identity.bundles, fromAgent, kept: Set(identity.faults.keys))
   }
 
@@ -41,6 +45,7 @@ public struct IdentityBook: Sendable {
     isAgents = false
     withdrawnAt = nil
     fromAgent = [:]
+    revocations = []
     fromFiles = IdentityBook.next(contents.bundles, fromFiles, kept: Set(contents.faults.keys))
   }
 
@@ -78,8 +83,14 @@ public struct IdentityBook: Sendable {
     kept = kept.filter { trustDomains.contains($0.key) }
   }
 
-  /// The bundle of a trust domain that counts, whoever we are.
+  /// The bundle of a trust domain that counts, whoever we are, and whom of it the agent says to be revoked.
   public func bundle(of trustDomain: TrustDomain) -> Bundle? {
+    guard var bundle = chosen(trustDomain) else { return nil }
+    bundle.revocations = revocations
+    return bundle
+  }
+
+  private func chosen(_ trustDomain: TrustDomain) -> Bundle? {
     if trustDomain == svid?.id.trustDomain { return fromAgent[trustDomain] ?? fromFiles[trustDomain] }
     if let published = fromEndpoints[trustDomain] { return published }
     let other = fromFiles[trustDomain] ?? fromAgent[trustDomain]
@@ -90,7 +101,7 @@ public struct IdentityBook: Sendable {
   /// Whether the bundle that counts is what an endpoint published before this process was started.
   public func isKept(_ trustDomain: TrustDomain) -> Bool {
     guard let kept = kept[trustDomain] else { return false }
-    return bundle(of: trustDomain) == kept
+    return chosen(trustDomain) == kept
   }
 
   private static func next(

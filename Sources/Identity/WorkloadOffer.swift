@@ -9,7 +9,7 @@ public import Primitives
 import Protos
 public import SPIFFE
 import SwiftProtobuf
-import TLS
+public import TLS
 public import Trust
 
 /// Which of several SVIDs; without a choice it is the first.
@@ -41,6 +41,7 @@ public struct WorkloadOffer: Sendable, CustomStringConvertible, CustomReflectabl
   let items: [Item]
   /// By trust domain as it was written; sorted.
   let federated: [(name: String, bundle: [UInt8])]
+  let revocations: [RevocationList]
 
   /// SVIDs of one answer. Reason: an agent has a handful of entries for one workload.
   private static let itemsMax = 256
@@ -76,7 +77,19 @@ public struct WorkloadOffer: Sendable, CustomStringConvertible, CustomReflectabl
           bundle: Array(svid.bundle)))
     }
     self.items = items
+    revocations = try WorkloadOffer.revocations(message.crl)
     federated = message.federatedBundles.sorted { $0.key < $1.key }.map { ($0.key, Array($0.value)) }
+  }
+
+  /// All or nothing: one that is passed over might be the one that matters.
+  private static func revocations(_ lists: [Data]) throws(WorkloadTrouble) -> [RevocationList] {
+    var found: [RevocationList] = []
+    for (index, list) in lists.enumerated() {
+      do throws(TLSError) { found.append(try RevocationList(der: Array(list))) } catch {
+        throw .malformed(reason: "revocation list \(index + 1) cannot be read")
+      }
+    }
+    return found
   }
 
   /// Whether an SVID of this identity is among them, usable or not.
@@ -100,6 +113,8 @@ public struct WorkloadIdentity: Sendable {
   public let bundles: [TrustDomain: Bundle]
   /// Bundles of other trust domains that cannot be used, by their trust domain.
   public let faults: [TrustDomain: WorkloadTrouble]
+  /// Certificates that their issuers have revoked, whichever trust domain they are of.
+  public let revocations: [RevocationList]
 }
 
 extension WorkloadOffer {
@@ -112,9 +127,10 @@ extension WorkloadOffer {
     }
     let svid = try WorkloadOffer.svid(of: item)
     let trustDomain = svid.id.trustDomain
-    let own: Bundle
+    var own: Bundle
     do throws(TrustError) {
       own = try Bundle.parse(concatenatedDER: item.bundle, trustDomain: trustDomain)
+      own.revocations = revocations
     } catch {
       throw .bundle(trustDomain, error)
     }
@@ -124,7 +140,8 @@ extension WorkloadOffer {
     }
     let (others, faults) = foreignBundles(own: trustDomain)
     return WorkloadIdentity(
-      svid: svid, bundles: others.merging([trustDomain: own]) { _, own in own }, faults: faults)
+      svid: svid, bundles: others.merging([trustDomain: own]) { _, own in own }, faults: faults,
+      revocations: revocations)
   }
 
   private static func `is`(_ item: Item, _ choice: SVIDChoice?) -> Bool {

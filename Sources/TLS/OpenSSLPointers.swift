@@ -57,6 +57,29 @@ final class X509Object: Sendable {
   var der: [UInt8] { unsafe DEREncoding.bytes { unsafe i2d_X509(raw, $0) } }
 }
 
+/// Owns an X509_CRL, which is never changed once parsed; OpenSSL locks what it sorts late, so threads may share it.
+@safe
+final class CRLObject: Sendable {
+  nonisolated(unsafe) let raw: OpaquePointer
+
+  /// Nil when `der` is not exactly one list.
+  init?(der: [UInt8]) {
+    let read = unsafe der.withUnsafeBufferPointer { bytes -> OpaquePointer? in
+      var position = bytes.baseAddress
+      guard let list = unsafe d2i_X509_CRL(nil, &position, bytes.count) else { return nil }
+      guard let end = unsafe bytes.baseAddress.map({ unsafe $0 + bytes.count }), unsafe position == end else {
+        unsafe X509_CRL_free(list)
+        return nil
+      }
+      return unsafe list
+    }
+    guard let read = unsafe read else { return nil }
+    unsafe raw = read
+  }
+
+  deinit { unsafe X509_CRL_free(raw) }
+}
+
 /// Owns a memory BIO that reads from bytes which outlive it.
 @safe
 struct BIOPointer: ~Copyable {

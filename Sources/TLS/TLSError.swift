@@ -62,6 +62,8 @@ public enum TLSError: Explained, Equatable {
   /// OpenSSL's reason for not reading a certificate; `index` counts from 0 within its file or chain.
   case certificateUnreadable(index: Int, reason: String)
   case noCertificates
+  /// A revocation list.
+  case listUnreadable
   case keyUnreadable(reason: String)
   case keyEncrypted
   /// The private key is not that of the first certificate.
@@ -102,7 +104,8 @@ public enum TLSError: Explained, Equatable {
     case .noCommonProtocol, .peerAlert(.noApplicationProtocol): .alpn
     case .closedEarly, .truncated, .notEstablished: .closed
     case .timedOut: .timeout
-    case .peerAlert, .malformed, .keyUnreadable, .keyEncrypted, .keyDoesNotMatch, .contextRefused:
+    case .peerAlert, .malformed, .listUnreadable, .keyUnreadable, .keyEncrypted, .keyDoesNotMatch,
+      .contextRefused:
       .protocol
     }
   }
@@ -113,6 +116,7 @@ extension TLSError {
     switch self {
     case .certificateUnreadable(let index, let reason): "Certificate \(index + 1) cannot be read: \(reason)"
     case .noCertificates: "There is no certificate"
+    case .listUnreadable: "It is not one revocation list in DER"
     case .keyUnreadable(let reason): "The private key cannot be read: \(reason)"
     case .keyEncrypted: "The private key is encrypted"
     case .keyDoesNotMatch: "The private key is not that of the first certificate"
@@ -158,8 +162,8 @@ extension TLSError {
 
   public var blame: Blame {
     switch self {
-    case .certificateUnreadable, .noCertificates, .keyUnreadable, .keyEncrypted, .keyDoesNotMatch,
-      .contextRefused:
+    case .certificateUnreadable, .noCertificates, .listUnreadable, .keyUnreadable, .keyEncrypted,
+      .keyDoesNotMatch, .contextRefused:
       .operator
     case .notEstablished: .us
     default: .peer

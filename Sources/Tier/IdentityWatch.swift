@@ -376,7 +376,7 @@ final class IdentityWatch: TimerHandler {
             .init("survives_until", next.survivesUntil.rfc3339),
           ]))
     }
-    if previous?.anchors != next.anchors {
+    if previous?.trusted != next.trusted {
       let names = next.bundles.keys.sorted().map(\.name)
       report(TierEvent(.notice, "bundles loaded", [.init("trust_domains", names.joined(separator: " "))]))
     }
@@ -450,9 +450,9 @@ extension Credentials {
     return ends.min() ?? svid.notAfter
   }
 
-  fileprivate var anchors: [TrustDomain: [[UInt8]]] { bundles.mapValues(\.anchors) }
+  fileprivate var trusted: [TrustDomain: [[UInt8]]] { bundles.mapValues(\.content) }
 
   fileprivate func hasSameContent(as other: Credentials) -> Bool {
-    svid.chain == other.svid.chain && anchors == other.anchors && withdrawnAt == other.withdrawnAt
+    svid.chain == other.svid.chain && trusted == other.trusted && withdrawnAt == other.withdrawnAt
   }
 }

@@ -18,6 +18,8 @@ public struct Bundle: Sendable, Hashable {
   public let refreshHint: Duration?
   /// When the last of the anchors expires; nil without anchors.
   public let notAfter: Timestamp?
+  /// What whoever gave it says of single certificates beyond that; of whichever issuer.
+  public var revocations: [RevocationList] = []
   /// When this was the newest there was: when a file was written, a document fetched. Nil: now.
   public var obtainedAt: Timestamp?
 
@@ -78,6 +80,9 @@ public struct Bundle: Sendable, Hashable {
     }
     return try Bundle(trustDomain: trustDomain, anchors: certificates.map(\.der))
   }
+
+  /// All that a peer is judged by: when it differs, peers are judged again.
+  public var content: [[UInt8]] { anchors + revocations.map(\.der) }
 
   /// Whether this word of a trust domain comes after `other`: by the publisher's own count, else by time.
   public func isNewer(than other: Bundle) -> Bool {

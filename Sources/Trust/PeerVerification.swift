@@ -45,6 +45,10 @@ public func verifyPeer(
     throw .path(error)
   }
   try checkSigners(of: path, trustDomain: id.trustDomain)
+  for (depth, certificate) in path.dropLast().enumerated()
+  where bundle.revocations.contains(where: { $0.names(certificate, issuedBy: path[depth + 1]) }) {
+    throw .revoked(depth: depth)
+  }
   return VerifiedPeer(id: id, notAfter: path.reduce(leaf.notAfter) { min($0, $1.notAfter) })
 }
 

@@ -79,8 +79,8 @@ extension ResumptionTicket {
 public func trustMark(of bundles: [TrustDomain: Bundle]) -> [UInt8] {
   var content: [UInt8] = []
   for (trustDomain, bundle) in bundles.sorted(by: { $0.key < $1.key }) {
-    content += Array("\(trustDomain) \(bundle.anchors.count)\n".utf8)
-    for anchor in bundle.anchors { content += SHA256.hash(anchor) }
+    content += Array("\(trustDomain) \(bundle.anchors.count) \(bundle.revocations.count)\n".utf8)
+    for part in bundle.content { content += SHA256.hash(part) }
   }
   return SHA256.hash(content)
 }

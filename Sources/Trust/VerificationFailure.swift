@@ -28,6 +28,8 @@ public enum VerificationFailure: Explained, Equatable {
   case path(PathFailure)
   /// A certificate of the path may not sign; `depth` 1 issued the leaf.
   case signingCertificate(depth: Int, SigningFault)
+  /// A revocation list of its issuer names it; `depth` 0 is the leaf.
+  case revoked(depth: Int)
   /// Verified, but not who it must be.
   case wrongID(SPIFFEID, expected: SPIFFEPattern)
 
@@ -41,7 +43,7 @@ public enum VerificationFailure: Explained, Equatable {
       .noDigitalSignature, .wrongPurpose:
       .badID
     case .path(let failure) where failure.kind == .expired || failure.kind == .notYetValid: .expired
-    case .chainTooLong, .unknownTrustDomain, .emptyBundle, .path, .signingCertificate: .untrusted
+    case .chainTooLong, .unknownTrustDomain, .emptyBundle, .path, .signingCertificate, .revoked: .untrusted
     case .wrongID: .wrongID
     }
   }
@@ -53,6 +55,7 @@ public enum VerificationFailure: Explained, Equatable {
     case .path(let failure) where failure.kind == .expired: .certificateExpired
     case .path(let failure) where failure.kind == .untrusted: .unknownCA
     case .unknownTrustDomain, .emptyBundle: .unknownCA
+    case .revoked: .certificateRevoked
     case .wrongID: .certificateUnknown
     default: .badCertificate
     }
@@ -85,6 +88,7 @@ extension VerificationFailure {
         + "\(failure.reason) (certificate \(failure.depth + 1) of the path)"
     case .signingCertificate(let depth, let fault):
       "Certificate \(depth + 1) of the path may not sign for this trust domain: \(fault)"
+    case .revoked(let depth): "Certificate \(depth + 1) of the path was revoked by its issuer"
     case .wrongID(let id, let expected): "The peer is \(id), but must be \(expected)"
     }
   }

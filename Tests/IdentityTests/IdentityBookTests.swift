@@ -4,7 +4,9 @@
 import Glibc
 import Identity
 import Primitives
+import Protos
 import SPIFFE
+import TLS
 import TestCertificates
 import Testing
 import Transport
@@ -89,6 +91,31 @@ struct IdentityBookTests {
       #expect(try anchors(book, "other") == [published.certificate] && !book.isKept(domain("other")), label)
       book.keep(endpointsOf: [])
       #expect(try anchors(book, "other") != [published.certificate], label)
+    }
+  }
+
+  @Test func revocationsOfTheAgentHoldForEveryTrustDomain() throws {
+    var book = IdentityBook()
+    book.take(files: ([try domain("other"): try bundle(fileOther)], [:]))
+    let lists = [fileOther.revoking([fileOther.issue("spiffe://other/x").chain[0]])]
+    let offer = try WorkloadOffer(decoding: answer([offered("spiffe://td/a", by: td)], revocations: lists))
+    book.take(try offer.resolve(nil, at: epoch))
+    for name in ["td", "other"] {
+      #expect(
+        try book.credentials(generation: 1)?.bundles[domain(name)]?.revocations.map(\.der) == lists, "\(name)"
+      )
+    }
+    // Every answer is the full state.
+    book.take(try fromAgent([:]))
+    #expect(try book.credentials(generation: 2)?.bundles[domain("other")]?.revocations.isEmpty == true)
+    // One that cannot be read is no answer at all; nor is one that revokes what it brings.
+    #expect(throws: WorkloadTrouble.malformed(reason: "revocation list 2 cannot be read")) {
+      try WorkloadOffer(decoding: answer([offered("spiffe://td/a", by: td)], revocations: lists + [[1]]))
+    }
+    let own = offered("spiffe://td/a", by: td)
+    let revoking = [td.revoking([Array(own.x509Svid)])]
+    #expect(throws: WorkloadTrouble.self) {
+      try WorkloadOffer(decoding: answer([own], revocations: revoking)).resolve(nil, at: epoch)
     }
   }
 

@@ -26,10 +26,13 @@ func offered(
   return svid
 }
 
-func answer(_ svids: [WorkloadAPI_X509SVID], federated: [String: [UInt8]] = [:]) throws -> [UInt8] {
+func answer(
+  _ svids: [WorkloadAPI_X509SVID], federated: [String: [UInt8]] = [:], revocations: [[UInt8]] = []
+) throws -> [UInt8] {
   var message = WorkloadAPI_X509SVIDResponse()
   message.svids = svids
   message.federatedBundles = federated.mapValues { Data($0) }
+  message.crl = revocations.map { Data($0) }
   return try message.serializedBytes()
 }
 

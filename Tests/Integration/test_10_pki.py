@@ -91,6 +91,16 @@ def test_intermediates_below_one_another(relay):
     with StateOfTheWorld(relay.address, svid, relay.trust.bundle) as client:
         client.subscribe(TYPE_URL)
         assert set(client.sync(TYPE_URL)) == AT_START
+    # The other way round: what the relay shows leads to the root, for a client that has nothing else.
+    own = issuing.issue("relay/origin")
+    os.replace(own.key, relay.svid.key)
+    os.replace(own.certificate, relay.svid.certificate)
+    eventually(lambda: relay.log.count("identity loaded"), lambda count: count == 2, 5, "the SVID with its chain")
+    shown = subprocess.run(
+        ["openssl", "s_client", "-connect", relay.address, "-CAfile", relay.trust.bundle, "-verify_return_error", "-cert",
+         svid.certificate, "-cert_chain", chain, "-key", svid.key, "-alpn", "h2", "-showcerts"],
+        input=b"", capture_output=True, timeout=10)
+    assert b"Verify return code: 0 (ok)" in shown.stdout and shown.stdout.count(b"BEGIN CERTIFICATE") == 3
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ Method: an agent on grpcio that rotates, refuses, falls silent, lies and dies; p
 what it says is what an agent says. Streams of real clients show what the relay makes of it.
 """
 
+import json
 import subprocess
 import time
 
@@ -257,6 +258,61 @@ def test_a_federated_bundle_changes_without_a_rotation(folder, agent, trust):
             newcomer.subscribe(TYPE_URL)
             assert set(newcomer.sync(TYPE_URL)) == {"shop/catalogue"}
         assert client.end_state is None and edge.log.count("identity loaded") == 1
+
+
+def test_what_the_agent_says_to_be_revoked(folder, agent, trust):
+    """The stream of a certificate that its issuer has revoked ends, its tickets with it; nobody else's does."""
+    partner = TrustDomain(folder / "partner", "partner.example")
+    policy = edge_policy()
+    policy["clusters"].append(
+        {"name": "partner", "identities": ["spiffe://partner.example/*"], "allow": [{"namespaces": ["shop"]}]})
+    same, federated = entry(trust.issue("relay/edge"), trust), {"partner.example": der_bundle(partner)}
+    agent.offer(same, federated=federated)
+    edge = relay_of(folder, trust, agent, policy=policy).start()
+    stolen, other = trust.issue("cluster/all/istiod"), partner.issue("istiod")
+    with client_of(edge, trust) as good, \
+            StateOfTheWorld(edge.address, stolen, trust.bundle) as bad, \
+            StateOfTheWorld(edge.address, other, trust.bundle) as foreign:
+        for each in (good, bad, foreign):
+            each.subscribe(TYPE_URL)
+            each.wait_for(TYPE_URL)
+        agent.offer(same, federated=federated, revocations=[trust.revoking(stolen)])
+        bad.wait_for_end(timeout=5)
+        assert good.end_state is None and foreign.end_state is None
+        with StateOfTheWorld(edge.address, stolen, trust.bundle) as again:
+            again.subscribe(TYPE_URL)
+            again.wait_for_end(timeout=10)
+            assert again.responses == []
+        assert "was revoked by its issuer" in edge.log
+        # Of another trust domain, too.
+        agent.offer(same, federated=federated, revocations=[trust.revoking(stolen), partner.revoking(other)])
+        foreign.wait_for_end(timeout=5)
+        # A list that cannot be read changes nothing.
+        agent.offer(same, federated=federated, revocations=[b"no list"])
+        eventually(lambda: warnings(edge), lambda text: "revocation list 1 cannot be read" in text, 10, "a warning")
+        with StateOfTheWorld(edge.address, stolen, trust.bundle) as again:
+            again.subscribe(TYPE_URL)
+            again.wait_for_end(timeout=10)
+            assert again.responses == []
+        assert good.end_state is None
+
+
+def test_checkpoints_are_not_signed_with_an_svid_that_was_taken_back(folder, agent, trust):
+    agent.offer(entry(trust.issue("relay/edge"), trust))
+    edge = relay_of(folder, trust, agent)
+    path = folder / "audit.jsonl"
+    edge.configuration["audit"] = {"path": str(path)}
+    edge.write_configuration()
+    edge.start()
+    agent.refuse(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+    not_ready(edge, "the SPIFFE agent took our SVID back")
+    edge.terminate()
+    checkpoints = [line for line in map(json.loads, path.read_text().splitlines()) if line["event"] == "checkpoint"]
+    assert [(line["reason"], line["signature"] != "", line["certificates"] != []) for line in checkpoints] == [
+        ("start", True, True), ("stop", False, False)]
+    # What was signed still vouches for what it covers.
+    verified = run("audit", "verify", path, "--bundle", f"{trust.name}={trust.bundle}")
+    assert verified.returncode == 0 and "who was trusted" in verified.stdout, verified
 
 
 def test_what_is_no_workload_api_is_told(folder, agent, trust):

@@ -111,7 +111,7 @@ def matching(folder, words):
 
 
 @pytest.mark.slow
-def test_a_flood_of_bad_certificates(folder, trust):
+def test_a_flood_of_bad_certificates(folder, trust, capsys):
     """Hundreds at once: counted one by one, told a few times with the rest as a number, and a change passes by them."""
     manifests = folder / "manifests"
     shutil.copytree(MANIFESTS, manifests)
@@ -144,17 +144,23 @@ def test_a_flood_of_bad_certificates(folder, trust):
         threads = [threading.Thread(target=attack, args=(number,), daemon=True) for number in range(attackers)]
         for thread in threads:
             thread.start()
-        turn = 0
+        turn, took = 0, []
         while any(thread.is_alive() for thread in threads):
-            mark = witness.mark
+            mark, written = witness.mark, time.monotonic()
             (manifests / "during.yaml").write_text(virtual_service(f"turn-{turn}"))
             witness.wait_for_names(TYPE_URL, AT_START | {f"shop/turn-{turn}"}, since=mark, timeout=20)
+            took.append(time.monotonic() - written)
             # And who comes now is let in.
             with StateOfTheWorld(relay.address, trust.issue("cluster/shop/istiod"), trust.bundle) as late:
                 late.subscribe(TYPE_URL)
                 late.wait_for(TYPE_URL, timeout=20)
             turn += 1
+        flood = time.monotonic() - begun
         assert turn > 0 and witness.end_state is None
+    with capsys.disabled():
+        print(
+            f"\n  {count / flood:.0f} bad handshakes/s from {attackers} clients; a change took "
+            f"{sorted(took)[len(took) // 2] * 1000:.0f} ms to a client, {max(took) * 1000:.0f} ms at most")
     eventually(failures, lambda now: now == count, 10, "each is counted")
     lines = relay.log.count("handshake failed")
     # Three of a kind a minute, and one more that says how many were left out.
@@ -242,6 +248,45 @@ def test_a_server_that_speaks_no_tls_is_told_from_one_that_does(folder, trust):
         ).start(ready=False)
         eventually(
             lambda: relay.status["sources"][0]["lastError"] or "", lambda text: "plaintext" in text, 10, "the reason")
+
+
+@pytest.mark.parametrize("version", ["-tls1_3", "-tls1_2"])
+def test_good_ones_are_taken_in_both_directions(folder, trust, version):
+    """OpenSSL's two programs, each with a verifier of its own, at either end of one relay."""
+    port, upstream = free_port(), trust.issue(PEER)
+    server = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert",
+         upstream.certificate, "-key", upstream.key, "-CAfile", trust.bundle, "-Verify", "3", "-verify_return_error",
+         "-alpn", "h2", "-quiet", version], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        relay = audited(folder, trust, [
+            {"name": "central", "upstream": {"addresses": [f"127.0.0.1:{port}"], "spiffeID": upstream.uri}}])
+        relay.configuration["tls"] = {"minimum": "1.2"}
+        relay.write_configuration()
+        relay.start(ready=False)
+        # s_server prints what it decrypted, which it does only for a client whose certificate it took.
+        heard = b""
+        while b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" not in heard:
+            piece = server.stdout.read1()
+            assert piece, f"the server ended: {heard}"
+            heard += piece
+        eventually(lambda: handshakes(relay, "ok"), lambda count: count == 1, 5, "the handshake of our own dial")
+        client = trust.issue("cluster/all/istiod")
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "openssl", "s_client", "-connect", relay.address, "-CAfile", trust.bundle,
+             "-verify_return_error", "-cert", client.certificate, "-key", client.key, "-alpn", "h2", "-quiet", version],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            process.stdin.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+            process.stdin.flush()
+            assert process.stdout.read1()[3:4] == b"\x04", "the relay's SETTINGS"
+        finally:
+            process.kill()
+            process.wait()
+        eventually(lambda: handshakes(relay, "ok"), lambda count: count == 2, 5, "the handshake of the client")
+    finally:
+        server.kill()
+        server.wait()
 
 
 class Table:

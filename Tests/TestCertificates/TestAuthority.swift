@@ -127,6 +127,32 @@ public final class TestAuthority: Sendable {
       chainPEM: chain.map(TestAuthority.pem(der:)).joined(), keyPEM: unsafe TestAuthority.keyPEM(key))
   }
 
+  /// A revocation list of this authority, as DER; by certificates' DER.
+  public func revoking(_ certificates: [[UInt8]]) -> [UInt8] {
+    let list = unsafe TestAuthority.require(X509_CRL_new())
+    defer { unsafe X509_CRL_free(list) }
+    unsafe TestAuthority.require(X509_CRL_set_version(list, 1))
+    unsafe TestAuthority.require(X509_CRL_set_issuer_name(list, X509_get_subject_name(pointer)))
+    let time = unsafe ASN1_TIME_set(nil, time_t(TestAuthority.epoch - 60))
+    defer { unsafe ASN1_TIME_free(time) }
+    unsafe TestAuthority.require(X509_CRL_set1_lastUpdate(list, time))
+    for der in certificates {
+      let certificate = unsafe TestAuthority.require(
+        der.withUnsafeBufferPointer { bytes in
+          var position = bytes.baseAddress
+          return unsafe d2i_X509(nil, &position, bytes.count)
+        })
+      defer { unsafe X509_free(certificate) }
+      let entry = unsafe TestAuthority.require(X509_REVOKED_new())
+      unsafe TestAuthority.require(
+        X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(certificate)))
+      unsafe TestAuthority.require(X509_REVOKED_set_revocationDate(entry, time))
+      unsafe TestAuthority.require(X509_CRL_add0_revoked(list, entry))
+    }
+    unsafe TestAuthority.require(X509_CRL_sign(list, key, keys == .ed25519 ? nil : EVP_sha256()))
+    return unsafe TestAuthority.bytes { unsafe i2d_X509_CRL(list, $0) }
+  }
+
   /// A certificate in PEM.
   public static func pem(der: [UInt8]) -> String {
     let certificate = unsafe der.withUnsafeBufferPointer { bytes in

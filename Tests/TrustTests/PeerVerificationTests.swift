@@ -344,6 +344,35 @@ func signersAreFitToSign(_ usage: String?, _ names: String?, _ fault: SigningFau
   #expect(throws: TrustError.self) { try domain.bundles(leaf) }
 }
 
+// Rule 13
+
+@Test func whatItsIssuerHasRevokedIsRefused() throws {
+  let domain = try Domain()
+  let below = domain.root.intermediate()
+  let (leaf, other) = (below.issue("spiffe://td/a"), below.issue("spiffe://td/b"))
+  func failure(_ chain: [[UInt8]], _ lists: [[UInt8]]) throws -> VerificationFailure? {
+    var bundle = try #require(domain.bundles()[domain.trustDomain])
+    bundle.revocations = try lists.map { try RevocationList(der: $0) }
+    do throws(VerificationFailure) {
+      _ = try verifyPeer(chain: chain, bundles: [domain.trustDomain: bundle], at: now, role: .client)
+      return nil
+    } catch {
+      return error
+    }
+  }
+  let revoked = below.revoking([other.chain[0], leaf.chain[0]])
+  #expect(try failure(leaf.chain, [revoked]) == .revoked(depth: 0))
+  #expect(try failure(leaf.chain, [below.revoking([]), revoked]) == .revoked(depth: 0))
+  #expect(
+    try failure(below.issue("spiffe://td/a").chain, [revoked]) == nil, "another certificate of the same name")
+  #expect(try failure(leaf.chain, [domain.root.revoking([below.certificate])]) == .revoked(depth: 1))
+  // Nobody else may speak for an issuer: not its superior, nor who bears its name.
+  #expect(try failure(leaf.chain, [domain.root.revoking([leaf.chain[0]])]) == nil)
+  #expect(try failure(leaf.chain, [domain.root.intermediate().revoking([leaf.chain[0]])]) == nil)
+  #expect(throws: TLSError.listUnreadable) { try RevocationList(der: revoked + [0]) }
+  #expect(throws: TLSError.listUnreadable) { try RevocationList(der: leaf.chain[0]) }
+}
+
 // Rule 11 and authorization
 
 @Test func anEmptySubjectIsAccepted() throws {

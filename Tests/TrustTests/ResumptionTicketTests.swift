@@ -3,6 +3,7 @@
 
 import Primitives
 import SPIFFE
+import TLS
 import TestCertificates
 import Testing
 import Trust
@@ -58,11 +59,13 @@ struct ResumptionTicketTests {
       try Bundle(trustDomain: try TrustDomain(name), anchors: authorities.map(\.certificate))
     }
     let (first, second) = (try TrustDomain("a"), try TrustDomain("b"))
+    var revoking = try bundle("a", [a])
+    revoking.revocations = [try RevocationList(der: a.revoking([a.issue("spiffe://a/x").chain[0]]))]
     let sets: [[TrustDomain: Bundle]] = [
       [:], [first: try bundle("a", [])], [first: try bundle("a", [a])],
       [first: try bundle("a", [TestAuthority("a")])],
       [first: try bundle("a", [a]), second: try bundle("b", [b])],
-      [second: try bundle("b", [b])], [first: try bundle("a", [a, TestAuthority("a")])],
+      [second: try bundle("b", [b])], [first: try bundle("a", [a, TestAuthority("a")])], [first: revoking],
     ]
     #expect(Set(sets.map(trustMark)).count == sets.count)
     #expect(

@@ -91,10 +91,10 @@ class Agent:
 
     # What it says from now on.
 
-    def offer(self, *entries, federated=None):
-        """The full state: SVIDs, and bundles of other trust domains by their SPIFFE ID."""
+    def offer(self, *entries, federated=None, revocations=()):
+        """The full state: SVIDs, bundles of other trust domains by their SPIFFE ID, and revocation lists."""
         self.say(workload_pb2.X509SVIDResponse(
-            svids=entries,
+            svids=entries, crl=revocations,
             federated_bundles={f"spiffe://{name}": bundle for name, bundle in (federated or {}).items()}))
 
     def say(self, message):

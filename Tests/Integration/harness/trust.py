@@ -73,6 +73,17 @@ class TrustDomain:
         svid.key.chmod(0o600)
         return svid
 
+    def revoking(self, *svids):
+        """A revocation list with these certificates, as DER."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._subject).last_update(now).next_update(
+            now + datetime.timedelta(hours=1))
+        for svid in svids:
+            leaf = x509.load_pem_x509_certificate(svid.certificate.read_bytes())
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder().serial_number(leaf.serial_number).revocation_date(now).build())
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
     def _builder(self, subject, public_key, from_hours, to_hours):
         now = datetime.datetime.now(datetime.timezone.utc)
         return (
