@@ -161,6 +161,13 @@ public final class RelayProcess {
   private func wake() {
     control?.pickUp()
     for files in reloads.drain() {
+      if let clients = files.plan?.limits.clients, clients > SecureHeap.connectionsMost {
+        logger.warning(
+          "limits.clients is more than there is locked memory for since the start: connections beyond that will fail",
+          metadata: [
+            "clients": "\(clients)", "room": "\(SecureHeap.connectionsMost)", "fix": "restart meshrelay",
+          ])
+      }
       control?.reload(files)
       notifier.ready("serving")
     }

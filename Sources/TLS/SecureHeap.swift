@@ -19,30 +19,32 @@ public enum SecureHeap {
   /// Bytes at least: enough for 100,000 connections, and a half of what an ordinary limit lets a process lock.
   private static let bytesLeast = 4 << 20
 
-  private static let made = Mutex<State?>(nil)
+  private static let made = Mutex<(state: State, connections: Int)?>(nil)
 
   /// Makes the heap, once: its size cannot change. The first key read makes it, too.
-  /// - Parameter connections: how many there may be at a time. With more, handshakes fail.
+  /// - Parameter connections: how many there may be at a time.
   @discardableResult
   public static func prepare(connections: Int = 0) -> State {
     made.withLock { made in
-      if let made { return made }
-      let state = make(connections)
-      made = state
-      return state
+      if let made { return made.state }
+      let next = make(connections)
+      made = next
+      return next.state
     }
   }
 
-  private static func make(_ connections: Int) -> State {
+  /// With more connections than these handshakes fail. 0 before the heap is made.
+  public static var connectionsMost: Int { made.withLock { $0?.connections ?? 0 } }
+
+  private static func make(_ connections: Int) -> (state: State, connections: Int) {
     // A quarter more than connections take, for signatures under way and the generators of randomness.
-    let wanted = max(
-      bytesLeast, connections.multipliedReportingOverflow(by: connectionBytes * 5 / 4).partialValue)
+    let each = connectionBytes * 5 / 4
     var bytes = bytesLeast
-    while bytes < wanted { bytes *= 2 }
+    while bytes / each < connections { bytes *= 2 }
     switch CRYPTO_secure_malloc_init(bytes, connectionBytes) {
-    case 1: return .locked
-    case 2: return .unlocked
-    default: return .missing
+    case 1: return (.locked, bytes / each)
+    case 2: return (.unlocked, bytes / each)
+    default: return (.missing, .max)
     }
   }
 }

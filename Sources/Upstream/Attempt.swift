@@ -190,5 +190,17 @@ final class Attempt: DialerOwner, CallHandler {
     say(.ended(status))
   }
 
-  private func say(_ event: Event) { notify?(self, event) }
+  private func say(_ event: Event) {
+    guard let ownEnd, ownEnd < around.loop.steadyWallClock else {
+      notify?(self, event)
+      return
+    }
+    // Whatever the server calls it, this is the reason.
+    let reason = "our own SVID expired at \(ownEnd.rfc3339)"
+    switch event {
+    case .failed(let words): notify?(self, .failed("\(words); \(reason)"))
+    case .ended(let status): notify?(self, .ended(GRPCStatus(status.code, "\(status.message); \(reason)")))
+    case .ready, .received: notify?(self, event)
+    }
+  }
 }

@@ -86,6 +86,47 @@ def test_the_same_with_the_agent_away(folder):
             assert client.end_state is None
 
 
+@pytest.mark.slow
+def test_a_tier_between_with_the_agent_away(folder):
+    """Its upstream ends what rests on an SVID that has expired; its clients keep their streams and what they have, all of it is
+    told, and with a new SVID everything goes on in the same streams."""
+    trust = TrustDomain(folder / "trust")
+    manifests = folder / "manifests"
+    shutil.copytree(MANIFESTS, manifests)
+    policy = edge_policy()
+    policy["clusters"].append({"name": "edge", "identities": [trust.id("relay/edge")], "allow": [{}]})
+    origin = Relay(
+        folder, "origin", trust, sources=[{"name": "files", "directory": {"path": str(manifests)}}],
+        policy=policy).start()
+    with Agent(folder) as agent:
+        agent.offer(entry(trust.issue("relay/edge", to_hours=8 * SECONDS), trust))
+        edge = Relay(folder, "edge", trust, sources=[origin.as_upstream()], policy=edge_policy())
+        edge.configuration["identity"] = {"workloadAPI": agent.address}
+        edge.write_configuration()
+        edge.start()
+        with StateOfTheWorld(edge.address, trust.issue("cluster/all/istiod"), trust.bundle) as client:
+            client.subscribe(TYPE_URL)
+            assert set(client.sync(TYPE_URL)) == AT_START
+            agent.stop()
+            source = eventually(
+                lambda: edge.status["sources"][0], lambda source: source["state"] == "stale", 20, "the upstream is lost")
+            eventually(
+                lambda: edge.status["sources"][0]["lastError"] or "", lambda text: "our own SVID expired at" in text, 15,
+                f"the reason, after {source['lastError']}")
+            status, why = edge.get("/readyz")
+            assert status == 503 and "our own SVID expired at" in why
+            eventually(lambda: edge.log, lambda log: "our own SVID has expired: connections go on" in log, 5, "the line")
+            assert client.end_state is None and set(client.sync(TYPE_URL)) == AT_START
+            agent.start()
+            agent.offer(entry(trust.issue("relay/edge"), trust))
+            eventually(lambda: edge.status["sources"][0]["state"], lambda state: state == "synced", 60, "the upstream")
+            mark = client.mark
+            (manifests / "new.yaml").write_text(virtual_service("after-all"))
+            client.wait_for_names(TYPE_URL, AT_START | {"shop/after-all"}, since=mark)
+            assert client.end_state is None
+            assert edge.get("/readyz")[0] == 200
+
+
 def kernel_says_synchronised():
     """adjtimex(2) with no mode changes nothing: TIME_ERROR (5) or STA_UNSYNC (0x40) mean that nobody keeps the clock."""
     state = ctypes.create_string_buffer(512)
