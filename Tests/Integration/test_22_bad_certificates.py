@@ -311,7 +311,8 @@ class Table:
         self.other = self._write("other.pem", self._pem(self._other.certificate))
         self.bad, left_out = [], set()
         for number, vector in enumerate(vectors):
-            if "result" not in vector["expect"]:
+            # Lists come from an agent, and this relay has none.
+            if "result" not in vector["expect"] or "revocations" in vector:
                 continue
             if vector["title"] in Table.LEFT_OUT:
                 left_out.add(vector["title"])

@@ -16,6 +16,8 @@ private struct VectorFile: Decodable {
     let role: String
     let chain: [String]
     let bundles: [String: [String]]
+    /// Of any issuer; nil: none.
+    let revocations: [String]?
     let expect: [String: String]
 
     var testDescription: String { "\(rule) \(title)" }
@@ -27,7 +29,7 @@ private struct VectorFile: Decodable {
   static let all: [Vector] = {
     let folder = URL(filePath: #filePath).deletingLastPathComponent()
     guard let data = try? Data(contentsOf: folder.appending(path: "Vectors/svid-vectors.json")),
-      let file = try? JSONDecoder().decode(VectorFile.self, from: data), file.version == 1
+      let file = try? JSONDecoder().decode(VectorFile.self, from: data), file.version == 2
     else { return [] }
     return file.vectors
   }()
@@ -37,8 +39,8 @@ private func der(_ text: String) throws -> [UInt8] { Array(try #require(Data(bas
 
 struct VectorTests {
   @Test func everyRuleHasVectors() {
-    #expect(Set(VectorFile.all.map(\.rule)) == Set(1...11))
-    #expect(VectorFile.all.count >= 70)
+    #expect(Set(VectorFile.all.map(\.rule)) == Set(Array(1...11) + [13]))
+    #expect(VectorFile.all.count >= 80)
   }
 
   @Test(arguments: VectorFile.all)
@@ -47,6 +49,7 @@ struct VectorTests {
     for (name, anchors) in vector.bundles {
       let domain = try TrustDomain(name)
       bundles[domain] = try Trust.Bundle(trustDomain: domain, anchors: try anchors.map(der))
+      bundles[domain]?.revocations = try (vector.revocations ?? []).map { try RevocationList(der: der($0)) }
     }
     let chain = try vector.chain.map(der)
     let time = try #require(Timestamp(rfc3339: vector.time))

@@ -54,6 +54,10 @@ class Authority:
             begin, end, extensions)
         KEYS[public(self.certificate)] = self.key
 
+    def revoking(self, *certificates, begin=-1, end=1):
+        """A revocation list."""
+        return revocation_list(self.subject, self.key, certificates, begin, end)
+
     def issue(self, uris, *, ca=False, basic=True, bits=("digital_signature",), purposes=BOTH, begin=-1, end=1,
               subject="workload", dns=(), extra=()):
         extensions = []
@@ -70,6 +74,16 @@ class Authority:
         certificate = sign(name(subject), key, self.subject, self.key, begin, end, extensions + list(extra))
         KEYS[public(certificate)] = key
         return certificate
+
+
+def revocation_list(issuer, key, certificates, begin, end):
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer).last_update(NOW + begin * HOUR).next_update(
+        NOW + end * HOUR)
+    for certificate in certificates:
+        builder = builder.add_revoked_certificate(
+            x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
+            .revocation_date(NOW + begin * HOUR).build())
+    return builder.sign(key, hashes.SHA256())
 
 
 def sign(subject, key, issuer, signer, begin, end, extensions):
@@ -102,7 +116,7 @@ def table(now=NOW):
     other = Authority("other.example")
     vectors = []
 
-    def vector(rule, title, chain, expect, *, bundles=None, role="client", seconds=0):
+    def vector(rule, title, chain, expect, *, bundles=None, role="client", seconds=0, revocations=()):
         if bundles is None:
             bundles = {"td.example": [root.certificate], "other.example": [other.certificate]}
         moment = NOW + datetime.timedelta(seconds=seconds)
@@ -110,7 +124,7 @@ def table(now=NOW):
             "rule": rule, "title": title, "time": moment.strftime("%Y-%m-%dT%H:%M:%SZ"), "role": role,
             "chain": [text(each) for each in chain],
             "bundles": {domain: [text(each) for each in anchors] for domain, anchors in bundles.items()},
-            "expect": expect})
+            **({"revocations": [text(each) for each in revocations]} if revocations else {}), "expect": expect})
 
     def good(rule, title, chain, **more):
         vector(rule, title, chain, {"id": more.pop("id", ID)}, **more)
@@ -219,8 +233,21 @@ def table(now=NOW):
         bundles={"td.example": [Authority("td.example").certificate for _ in range(3)]})
 
     good(11, "no subject", [root.issue([ID], subject="")])
+    issued = below.issue([ID])
+    chain = [issued, below.certificate]
+    for title, lists in (
+            ("a leaf that its issuer has revoked", [below.revoking(issued)]),
+            ("one of several on one of several lists", [root.revoking(), below.revoking(below.issue([ID]), issued)]),
+            ("an intermediate that its issuer has revoked", [root.revoking(below.certificate)]),
+            ("on a list that is past its next update", [below.revoking(issued, begin=-3, end=-2)])):
+        bad(13, title, chain, "untrusted", revocations=lists)
+    good(13, "another certificate of the same identity is revoked", chain, revocations=[below.revoking(below.issue([ID]))])
+    good(13, "revoked by who did not issue it", chain, revocations=[root.revoking(issued)])
+    good(13, "revoked by who only bears the issuer's name", chain,
+         revocations=[Authority("td.example", root).revoking(issued)])
+    good(13, "an empty list", chain, revocations=[below.revoking()])
     return vectors, root, other
 
 
 if __name__ == "__main__":
-    print(json.dumps({"version": 1, "vectors": table()[0]}, indent=1))
+    print(json.dumps({"version": 2, "vectors": table()[0]}, indent=1))
