@@ -141,6 +141,23 @@ def test_the_key_is_where_it_is_locked_and_nowhere_else(folder, trust, source):
     origin.kill()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give up the right to lock for one process: run as root")
+def test_without_the_right_to_lock(folder, trust):
+    """All works, and the journal says what it means."""
+    relay = Relay(
+        folder, "edge", trust, sources=[{"name": "files", "directory": {"path": str(MANIFESTS)}}], policy=edge_policy())
+    relay.prefix = ("setpriv", "--bounding-set", "-ipc_lock", "prlimit", "--memlock=65536:65536")
+    relay.start()
+    assert "does not let keys be locked in memory: they may be written to swap" in relay.log
+    with StateOfTheWorld(relay.address, trust.issue("cluster/all/istiod"), trust.bundle) as client:
+        client.subscribe(TYPE_URL)
+        client.wait_for(TYPE_URL)
+    ordinary = Relay(
+        folder, "other", trust, sources=[{"name": "files", "directory": {"path": str(MANIFESTS)}}],
+        policy=edge_policy()).start()
+    assert "locked in memory" not in ordinary.log
+
+
 def test_serve_and_connect_are_undumpable(folder, trust):
     """PR_SET_DUMPABLE shows in the owner of /proc/PID: root, whoever runs the process; root has to look below."""
     for relay in processes(folder, trust):
