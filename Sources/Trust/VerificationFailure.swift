@@ -100,6 +100,9 @@ extension VerificationFailure {
       "It was not renewed in time, or the clocks differ"
     case .path(let failure) where failure.kind == .untrusted:
       "The peer left out an intermediate, or the bundle is from before the authority changed"
+    case .path(let failure) where failure.kind == .badSignature:
+      "The bundle has an authority of its issuer's name with another key: one of the two is from before it changed"
+    case .revoked: "The SPIFFE agent has a revocation list of its issuer that names it"
     default: ""
     }
   }
@@ -111,6 +114,8 @@ extension VerificationFailure {
       "Renew the SVID and compare the clocks of both hosts"
     case .path(let failure) where failure.kind == .untrusted:
       "Let the peer present its intermediates, and renew the bundle"
+    case .path(let failure) where failure.kind == .badSignature: "Renew the bundle, or the peer's SVID"
+    case .revoked: "Issue a new SVID to the peer, if it is who it should be"
     case .wrongPurpose: "Issue the SVID for TLS servers and clients"
     case .noURI, .severalURIs, .notSPIFFEID, .namesTrustDomain, .leafIsAuthority, .leafMaySign,
       .noDigitalSignature:
