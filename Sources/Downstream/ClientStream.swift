@@ -25,6 +25,9 @@ final class ClientStream: CallHandler, TimerHandler {
   private var withdrawal: Withdrawal?
   /// Nil: no audit is kept.
   private let scribe: Scribe?
+  /// Something was handed to the call since it drained. While nothing was, nobody asks how much of it is left: the
+  /// answer lies far away in memory.
+  private var mayHaveUnsent = false
   /// Responses that wait for their record, and their bytes.
   private var held = (count: 0, bytes: 0)
   /// Will be asked again when records can be made.
@@ -60,7 +63,10 @@ final class ClientStream: CallHandler, TimerHandler {
     viewArrivedAt = loop.now
     call.accept()
     // Says nothing but that we are here; no configuration leaves anywhere but in `pump`.
-    if let greeting = role.greeting { call.send(head: greeting) }
+    if let greeting = role.greeting {
+      mayHaveUnsent = true
+      call.send(head: greeting)
+    }
   }
 
   /// What the client calls itself; a label, never proof.
@@ -117,6 +123,7 @@ final class ClientStream: CallHandler, TimerHandler {
   }
 
   func callDrained(_ call: Call) {
+    mayHaveUnsent = call.unsentBytes > 0
     if withdrawal?.isQueued == true { withdrew() }
     pump()
   }
@@ -137,7 +144,7 @@ final class ClientStream: CallHandler, TimerHandler {
 
   private var mayDeliver: Bool {
     call.isOpen && held.count < ClientStream.heldMost
-      && call.unsentBytes + held.bytes < ClientStream.queuedBytesMost && !isStalled
+      && (mayHaveUnsent ? call.unsentBytes : 0) + held.bytes < ClientStream.queuedBytesMost && !isStalled
   }
 
   /// Sends what may be sent, reports what happened, and arms the next deadline.
@@ -167,12 +174,17 @@ final class ClientStream: CallHandler, TimerHandler {
 
   /// At once, or as soon as its record is written.
   private func send(_ response: StreamResponse) {
-    guard let scribe else { return call.send(head: response.head, body: response.body) }
+    guard let scribe else { return hand(HeldMessage(response)) }
     // Without a client there is nobody to have it.
     guard let client else { return }
     held.count += 1
     held.bytes += response.byteCount
     scribe.hold(response, of: role.view, for: self, who: client.who)
+  }
+
+  private func hand(_ message: HeldMessage) {
+    mayHaveUnsent = true
+    call.send(head: message.head, body: message.body)
   }
 
   /// No further record can be made now: the stream is asked again when one can.
@@ -189,7 +201,7 @@ final class ClientStream: CallHandler, TimerHandler {
   func release(_ message: HeldMessage) {
     drop(message)
     guard call.isOpen else { return }
-    call.send(head: message.head, body: message.body)
+    hand(message)
     // Otherwise nothing has changed since it was last asked.
     if held.count == 0, isCrowded || withdrawal != nil { pump() }
   }
