@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -53,6 +54,12 @@ static inline int linux_set_dumpable(int dumpable) { return prctl(PR_SET_DUMPABL
 /* A child gets `signal` when its parent dies. */
 static inline int linux_set_parent_death_signal(int signal) {
   return prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0);
+}
+
+/* Whoever started this process wants `signal` ignored, as shells do with SIGINT for what runs in the background. */
+static inline int linux_ignores_signal(int signal) {
+  struct sigaction now;
+  return sigaction(signal, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
 }
 
 /* Names the calling thread, as `ps -L` shows it. Fifteen bytes are kept. */

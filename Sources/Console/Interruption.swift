@@ -1,5 +1,6 @@
 // Ctrl-C as a question between two steps of a command, for one that must not leave something half done elsewhere.
 
+import CLinux
 import Glibc
 
 /// While it lives, SIGINT and SIGTERM wait for `end`.
@@ -10,7 +11,10 @@ struct Interruption: ~Copyable {
   init() {
     var (set, old) = (sigset_t(), sigset_t())
     unsafe sigemptyset(&set)
-    for number in Interruption.watched { unsafe sigaddset(&set, number) }
+    // Blocked it would wait to be seen, also where it was to be ignored.
+    for number in Interruption.watched where linux_ignores_signal(number) == 0 {
+      unsafe sigaddset(&set, number)
+    }
     unsafe pthread_sigmask(SIG_BLOCK, &set, &old)
     before = old
   }
@@ -27,7 +31,7 @@ struct Interruption: ~Copyable {
     return Interruption.watched.contains { unsafe sigismember(&set, $0) == 1 }
   }
 
-  /// Lets the signal do what it does: shells see who died of what. Returns where it is ignored.
+  /// Lets the signal do what it does: shells see who died of what. Returns where something else handles it.
   func end() -> Int32 {
     var set = before
     unsafe pthread_sigmask(SIG_SETMASK, &set, nil)
