@@ -3,6 +3,15 @@
 
 import COpenSSL
 
+/// Fetched once: what `EVP_sha256()` names is looked up in OpenSSL's tables, under its locks, for each hash. Never
+/// changed, and not freed before the process ends.
+nonisolated(unsafe) private let algorithm: OpaquePointer = {
+  guard let fetched = unsafe EVP_MD_fetch(nil, "SHA256", nil) else {
+    preconditionFailure("OpenSSL without SHA-256 cannot run this program")
+  }
+  return unsafe fetched
+}()
+
 /// SHA-256 of bytes that are at hand.
 public enum SHA256 {
   /// Bytes of a digest.
@@ -14,7 +23,7 @@ public enum SHA256 {
 
   public static func hash(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
     var digest = [UInt8](repeating: 0, count: byteCount)
-    let done = unsafe EVP_Digest(bytes.baseAddress, bytes.count, &digest, nil, EVP_sha256(), nil)
+    let done = unsafe EVP_Digest(bytes.baseAddress, bytes.count, &digest, nil, algorithm, nil)
     precondition(done == 1, "OpenSSL without SHA-256 cannot run this program")
     return digest
   }
@@ -70,7 +79,7 @@ private final class HashContext {
       preconditionFailure("no memory for a SHA-256 state of about 200 bytes")
     }
     unsafe self.pointer = pointer
-    let done = unsafe EVP_DigestInit_ex(pointer, EVP_sha256(), nil)
+    let done = unsafe EVP_DigestInit_ex2(pointer, algorithm, nil)
     precondition(done == 1, "OpenSSL without SHA-256 cannot run this program")
   }
 
@@ -85,8 +94,7 @@ private final class HashContext {
   func finish(into digest: inout [UInt8]) {
     let done = unsafe EVP_DigestFinal_ex(pointer, &digest, nil)
     precondition(done == 1, "OpenSSL refused to finish a hash")
-    // Without a type: the same as before, and OpenSSL need not look for it again.
-    let begun = unsafe EVP_DigestInit_ex(pointer, nil, nil)
+    let begun = unsafe EVP_DigestInit_ex2(pointer, algorithm, nil)
     precondition(begun == 1, "OpenSSL refused to begin a hash anew")
   }
 }

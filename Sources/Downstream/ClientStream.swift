@@ -174,7 +174,7 @@ final class ClientStream: CallHandler, TimerHandler {
 
   /// At once, or as soon as its record is written.
   private func send(_ response: StreamResponse) {
-    guard let scribe else { return hand(HeldMessage(response)) }
+    guard let scribe else { return hand(HeldMessage(head: response.head[...], body: response.body)) }
     // Without a client there is nobody to have it.
     guard let client else { return }
     held.count += 1

@@ -12,13 +12,8 @@ import Transport
 
 /// What is left of a response when everything has been said of it: its bytes.
 struct HeldMessage {
-  let head: [UInt8]
+  let head: ArraySlice<UInt8>
   let body: SharedBody?
-
-  init(_ response: StreamResponse) {
-    head = response.head
-    body = response.body
-  }
 
   var byteCount: Int { head.count + (body?.byteCount ?? 0) }
 }
@@ -28,7 +23,40 @@ final class Scribe: TimerHandler {
     /// Number of its record within this loop.
     let record: UInt64
     let stream: ClientStream
-    let message: HeldMessage
+    let headBytes: Int
+    let body: SharedBody?
+  }
+
+  /// Responses that wait, oldest first, and their heads one after the other: a thousand small arrays that live as long
+  /// would cost more to make and to free than all that is done with them.
+  private struct Waiting {
+    var entries: [Held] = []
+    var heads: [UInt8] = []
+
+    mutating func append(_ response: StreamResponse, for stream: ClientStream, record: UInt64) {
+      entries.append(
+        Held(record: record, stream: stream, headBytes: response.head.count, body: response.body))
+      heads.append(contentsOf: response.head)
+    }
+
+    /// Takes out the first `count`.
+    mutating func takeFirst(_ count: Int) -> Waiting {
+      let bytes = entries[..<count].reduce(0) { $0 + $1.headBytes }
+      let taken = Waiting(entries: Array(entries[..<count]), heads: Array(heads[..<bytes]))
+      self = Waiting(entries: Array(entries[count...]), heads: Array(heads[bytes...]))
+      return taken
+    }
+
+    /// Forgets all and keeps memory, unless a flood made it large.
+    mutating func removeAll() {
+      let keeps = entries.capacity <= Waiting.keptEntries && heads.capacity <= Waiting.keptBytes
+      entries.removeAll(keepingCapacity: keeps)
+      heads.removeAll(keepingCapacity: keeps)
+    }
+
+    /// Responses for which memory is kept, and bytes of their heads. Reason: some thousand clients.
+    private static let keptEntries = 16 * 1024
+    private static let keptBytes = 4 * 1024 * 1024
   }
 
   private let lane: AuditLane
@@ -40,10 +68,9 @@ final class Scribe: TimerHandler {
   private var patience = TimerID.none
   /// Records since the start, this turn's included.
   private var recorded: UInt64 = 0
-  /// Oldest first.
-  private var held: [Held] = []
+  private var held = Waiting()
   /// Empty outside of `release`: memory for the next to be held.
-  private var released: [Held] = []
+  private var released = Waiting()
   /// Streams that had something to say while the lane was full.
   private var stalled: [ClientStream] = []
   /// The same content goes to many clients: what is said of it is encoded once. By view number.
@@ -52,8 +79,6 @@ final class Scribe: TimerHandler {
 
   /// Handed over before the turn ends. Reason: the writer works while the loop goes on.
   private static let batchBytes = 64 * 1024
-  /// Responses for which memory is kept. Reason: some thousand clients.
-  private static let keptRoom = 16 * 1024
   /// How long the record of an ACK waits for company. Reason: a wake of the writer costs more than the record, and
   /// ACKs trickle in.
   private static let ackPatience: Duration = .milliseconds(50)
@@ -62,7 +87,9 @@ final class Scribe: TimerHandler {
     self.lane = lane
     self.loop = loop
     lane.attach(loop.waker)
-    loop.onTurnEnd = { [weak self] in self?.endTurn() }
+    // Not weak: an object with weak references pays for each of its retains. A loop lets go of this when it is
+    // abandoned.
+    loop.onTurnEnd = { self.endTurn() }
   }
 
   /// Nothing may begin that needs a record.
@@ -100,7 +127,7 @@ final class Scribe: TimerHandler {
   ) {
     append(.deliver, who, what(response, view))
     mustHandOver = true
-    held.append(Held(record: recorded, stream: stream, message: HeldMessage(response)))
+    held.append(response, for: stream, record: recorded)
     handOverIfLarge()
   }
 
@@ -129,44 +156,49 @@ final class Scribe: TimerHandler {
   /// Call when woken: lets go what is recorded by now.
   func release() {
     var ready = takeReady()
-    var index = 0
-    while index < ready.count {
-      let stream = ready[index].stream
+    var (index, start) = (0, 0)
+    while index < ready.entries.count {
+      let stream = ready.entries[index].stream
       guard let connection = stream.connection else {
-        stream.drop(ready[index].message)
-        index += 1
+        stream.drop(next(ready, &index, &start))
         continue
       }
       // Responses of one client in a row share its records of TLS.
       connection.batch {
         repeat {
-          ready[index].stream.release(ready[index].message)
-          index += 1
-        } while index < ready.count
-          && (ready[index].stream === stream || ready[index].stream.connection === connection)
+          ready.entries[index].stream.release(next(ready, &index, &start))
+        } while index < ready.entries.count
+          && (ready.entries[index].stream === stream || ready.entries[index].stream.connection === connection)
       }
     }
-    ready.removeAll(keepingCapacity: ready.capacity <= Scribe.keptRoom)
-    if ready.capacity > released.capacity { released = ready }
+    ready.removeAll()
+    if ready.entries.capacity > released.entries.capacity { released = ready }
     guard !stalled.isEmpty, !lane.isFull else { return }
     let waiting = stalled
     stalled = []
     for stream in waiting { stream.resume() }
   }
 
+  /// The message at `index`, whose head begins at `start`; both go on to the next.
+  private func next(_ waiting: borrowing Waiting, _ index: inout Int, _ start: inout Int) -> HeldMessage {
+    let end = start + waiting.entries[index].headBytes
+    defer { (index, start) = (index + 1, end) }
+    return HeldMessage(head: waiting.heads[start..<end], body: waiting.entries[index].body)
+  }
+
   /// Takes out what is written; what is recorded meanwhile waits behind the rest.
-  private func takeReady() -> [Held] {
+  private func takeReady() -> Waiting {
     let committed = lane.committed
-    guard let oldest = held.first, oldest.record <= committed else { return [] }
-    if let newest = held.last, newest.record <= committed {
+    guard let oldest = held.entries.first, let newest = held.entries.last, oldest.record <= committed else {
+      return Waiting()
+    }
+    if newest.record <= committed {
       let ready = held
       held = released
-      released = []
+      released = Waiting()
       return ready
     }
-    let ready = Array(held.prefix { $0.record <= committed })
-    held.removeFirst(ready.count)
-    return ready
+    return held.takeFirst(held.entries.prefix { $0.record <= committed }.count)
   }
 
   // MARK: handing over
@@ -197,9 +229,13 @@ final class Scribe: TimerHandler {
   }
 
   private func deny(after record: UInt64) {
-    let denied = held.filter { $0.record > record }
-    held.removeAll { $0.record > record }
-    for entry in denied { entry.stream.deny(entry.message) }
+    let kept = held.takeFirst(held.entries.prefix { $0.record <= record }.count)
+    let denied = held
+    held = kept
+    var (index, start) = (0, 0)
+    while index < denied.entries.count {
+      denied.entries[index].stream.deny(next(denied, &index, &start))
+    }
   }
 }
 

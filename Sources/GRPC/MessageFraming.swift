@@ -8,16 +8,24 @@ public enum MessageFramer {
   /// Length of the prefix in bytes.
   public static let prefixBytes = 5
 
-  /// The prefix of an uncompressed message. `byteCount` is at most 2^32 − 1: what is served was bounded
-  /// at admission.
-  public static func prefix(byteCount: Int) -> [UInt8] {
-    guard let length = UInt32(exactly: byteCount) else {
+  /// An uncompressed message with its prefix; `bodyBytes` more belong to it and follow. All of it is at most
+  /// 2^32 − 1 bytes: what is served was bounded at admission.
+  public static func framed(_ head: ArraySlice<UInt8>, bodyBytes: Int = 0) -> [UInt8] {
+    guard let length = UInt32(exactly: head.count + bodyBytes) else {
       preconditionFailure("a gRPC message has at most 4 GiB")
     }
-    return [
-      0, UInt8(truncatingIfNeeded: length >> 24), UInt8(truncatingIfNeeded: length >> 16),
-      UInt8(truncatingIfNeeded: length >> 8), UInt8(truncatingIfNeeded: length),
-    ]
+    // One allocation: this is done for each message of each client.
+    return unsafe [UInt8](unsafeUninitializedCapacity: prefixBytes + head.count) { memory, count in
+      unsafe memory[0] = 0
+      for place in 1..<prefixBytes {
+        unsafe memory[place] = UInt8(truncatingIfNeeded: length >> UInt32(8 * (prefixBytes - 1 - place)))
+      }
+      count = prefixBytes
+      if !head.isEmpty {
+        _ = unsafe UnsafeMutableBufferPointer(rebasing: memory[prefixBytes...]).initialize(from: head)
+        count += head.count
+      }
+    }
   }
 }
 

@@ -84,11 +84,14 @@ public final class Call: TimerHandler {
   public var unsentBytes: Int { connection?.unsentBytes(stream) ?? 0 }
 
   /// Queues one message: `head` followed by `body`.
-  public func send(head: [UInt8], body: SharedBody? = nil) {
+  public func send(head: [UInt8], body: SharedBody? = nil) { send(head: head[...], body: body) }
+
+  /// The same for a head that is a part of something larger.
+  public func send(head: ArraySlice<UInt8>, body: SharedBody? = nil) {
     guard isOpen, let connection else { return }
     accept()
-    let prefix = MessageFramer.prefix(byteCount: head.count + (body?.byteCount ?? 0))
-    connection.perform { $0.send(stream, head: prefix + head, body: body) }
+    let framed = MessageFramer.framed(head, bodyBytes: body?.byteCount ?? 0)
+    connection.perform { $0.send(stream, head: framed, body: body) }
   }
 
   /// Server side: tells the client that the call was accepted, before any message.

@@ -9,7 +9,7 @@ import Testing
 let responseFields = fields((":status", "200"), ("content-type", "application/grpc"), ("server", "x"))
 let okFields = fields(("grpc-status", "0"))
 
-func framed(_ message: [UInt8]) -> [UInt8] { MessageFramer.prefix(byteCount: message.count) + message }
+func framed(_ message: [UInt8]) -> [UInt8] { MessageFramer.framed(message[...]) }
 
 extension ClientCallState {
   mutating func received(_ bytes: [UInt8], endOfStream: Bool = false) {

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct FramingTests {
   let messages: [[UInt8]] = [[], [1], [2, 3], [UInt8](repeating: 7, count: 300), [], [9, 9, 9]]
-  var stream: [UInt8] { messages.flatMap { MessageFramer.prefix(byteCount: $0.count) + $0 } }
+  var stream: [UInt8] { messages.flatMap { MessageFramer.framed($0[...]) } }
 
   /// Appends and takes all messages there are, or the error.
   func take(_ deframer: inout MessageDeframer, _ bytes: [UInt8]) throws(GRPCStatus) -> [[UInt8]] {
@@ -18,9 +18,9 @@ import Testing
   }
 
   @Test func prefixIsBigEndian() {
-    #expect(MessageFramer.prefix(byteCount: 0) == [0, 0, 0, 0, 0])
-    #expect(MessageFramer.prefix(byteCount: 0x0102_0304) == [0, 1, 2, 3, 4])
-    #expect(MessageFramer.prefix(byteCount: 0xffff_ffff) == [0, 255, 255, 255, 255])
+    #expect(MessageFramer.framed([]) == [0, 0, 0, 0, 0])
+    #expect(MessageFramer.framed([], bodyBytes: 0x0102_0304) == [0, 1, 2, 3, 4])
+    #expect(MessageFramer.framed([], bodyBytes: 0xffff_ffff) == [0, 255, 255, 255, 255])
   }
 
   @Test func splitAtEveryByte() throws {
@@ -68,7 +68,7 @@ import Testing
 
   @Test func messagesBeforeTheFaultAreDelivered() throws {
     var deframer = MessageDeframer(maximumBytes: 10)
-    let bytes = MessageFramer.prefix(byteCount: 2) + [5, 6] + [9, 0, 0, 0, 0]
+    let bytes = MessageFramer.framed([5, 6]) + [9, 0, 0, 0, 0]
     unsafe bytes.withUnsafeBytes { unsafe deframer.append($0) }
     #expect(try deframer.next() == [5, 6])
     #expect { try deframer.next() } throws: { ($0 as? GRPCStatus)?.code == .internalError }
