@@ -190,7 +190,8 @@ let package = Package(
     tests("SPIFFE", ["Primitives", "SPIFFE"]),
     tests("Trust", ["Primitives", "SPIFFE", "TLS", "TestCertificates", "Trust"], excluding: ["Vectors"]),
     tests(
-      "Store", ["Gates", "Primitives", "Snapshots", "Store", .product(name: "GRDB", package: "GRDB.swift")]),
+      "Store",
+      ["Gates", "Policy", "Primitives", "Snapshots", "Store", .product(name: "GRDB", package: "GRDB.swift")]),
     tests(
       "Identity",
       [

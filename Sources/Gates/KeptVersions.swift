@@ -92,6 +92,30 @@ public struct KeptVersions: Sendable {
     }
   }
 
+  /// Takes out of every version what may not be kept any more. Costs the oldest version and what the others changed.
+  public mutating func restrict(to admits: (Resource) -> Bool) {
+    var suspects: [TypeName: Set<String>] = [:]
+    var previous: [TypeName: Collection] = [:]
+    for index in entries.indices {
+      let collections = entries[index].collections
+      for (type, collection) in collections {
+        let fresh =
+          previous[type].map { Collection.difference(from: $0, to: collection).changed }
+          ?? collection.resources
+        let bad = fresh.filter { !admits($0) }.map(\.wireName)
+        if !bad.isEmpty { suspects[type, default: []].formUnion(bad) }
+      }
+      previous = collections
+      let gone = suspects.reduce(into: [TypeName: Set<String>]()) { gone, suspect in
+        let names = suspect.value.filter { collections[suspect.key]?[$0].map { !admits($0) } ?? false }
+        if !names.isEmpty { gone[suspect.key] = names }
+      }
+      guard !gone.isEmpty else { continue }
+      entries[index].collections = collections.without(gone)
+      entries[index].kept.isCut = true
+    }
+  }
+
   /// The newest of the versions that begin with these digits. Fails when they do not name one content.
   public func find(_ prefix: String) -> Result<KeptContent, VersionError> {
     let found = entries.filter { $0.kept.version.description.hasPrefix(prefix) }

@@ -254,34 +254,6 @@ public struct Publisher: Sendable {
     tellGrants()
   }
 
-  /// Whether an object that is kept may still be had of its source: it has it, or would grant it.
-  public func isGranted(_ resource: Resource) -> Bool {
-    newest.collections[resource.type]?[resource.wireName]?.source == resource.source || mayHave(resource)
-  }
-
-  /// False only for what its source says that we may not have.
-  public func mayHave(_ resource: Resource) -> Bool { received.mayHave(ResourceFacts(resource)) }
-
-  /// What is kept or remembered although its source would not grant it any more.
-  public var ungranted: [Merge.Revocation] {
-    var names: [String: [TypeName: Set<String>]] = [:]
-    for (type, collection) in gates.bases.values.flatMap(\.collections) {
-      for resource in collection.resources where !isGranted(resource) {
-        names[resource.source, default: [:]][type, default: []].insert(resource.wireName)
-      }
-    }
-    let remembered =
-      ledger.entries.filter { !$0.isVoid }.map(\.object) + kept.remembered.values.flatMap(\.values)
-    for object in remembered where !received.mayHave(ResourceFacts(object)) {
-      names[object.source, default: [:]][object.type, default: []].insert(object.wireName)
-    }
-    return names.sorted { $0.key < $1.key }.flatMap { source, types in
-      types.sorted { $0.key < $1.key }.map { type, names in
-        Merge.Revocation(source: source, type: type, names: names, namespaces: [])
-      }
-    }
-  }
-
   mutating func takeNumber() -> UInt64 {
     gateNumber += 1
     return gateNumber
@@ -292,21 +264,29 @@ public struct Publisher: Sendable {
   /// What a source may no longer let us have leaves everything that is kept, at once.
   private mutating func erase(_ revoked: [Merge.Revocation]) {
     guard !revoked.isEmpty, !gates.isEmpty else { return }
-    var done: [UInt64: (base: Snapshot, names: [TypeName: Set<String>])] = [:]
+    eraseKept { $0.collections.names(of: revoked) }
     gates.update { gate in
-      if done[gate.number] == nil {
-        let names = gate.base.collections.names(of: revoked)
-        done[gate.number] = (names.isEmpty ? gate.base : gate.base.erasing(names, because: .policy), names)
-      }
-      if let found = done[gate.number] { gate.base = found.base }
       for revocation in revoked { gate.passed[revocation.type]?.subtract(revocation.names) }
     }
     kept.forgetForms(of: revoked, gates.bases)
+  }
+
+  /// Takes names out of what gates keep, by policy. `names`: those of what one gate keeps.
+  mutating func eraseKept(_ names: (Snapshot) -> [TypeName: Set<String>]) {
+    var done: [UInt64: (base: Snapshot, names: [TypeName: Set<String>])] = [:]
+    gates.update { gate in
+      if done[gate.number] == nil {
+        let names = names(gate.base)
+        done[gate.number] = (names.isEmpty ? gate.base : gate.base.erasing(names, because: .policy), names)
+      }
+      if let found = done[gate.number] { gate.base = found.base }
+    }
     for (number, found) in done where !found.names.isEmpty {
       for candidate in kept.erase(found.names, gate: number) {
-        // Who leaves the gate at once loses them by policy all the same.
         for (type, names) in found.names {
-          causes[candidate].record(.policy, type: type, names: Array(names))
+          // Who leaves the gate at once loses them by policy all the same; what is there in another form is not lost.
+          let lost = names.filter { newest.collections[type]?.contains($0) != true }
+          causes[candidate].record(.policy, type: type, names: Array(lost))
         }
       }
     }

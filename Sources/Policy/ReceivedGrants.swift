@@ -30,6 +30,9 @@ public struct ReceivedGrants: Sendable {
     grants = grants.filter { sources.contains($0.key) }
   }
 
+  /// No source says anything that is understood.
+  public var isUnlimited: Bool { grants.isEmpty }
+
   /// False only for what its source says, in other words, that we may not have.
   public func mayHave(_ facts: ResourceFacts) -> Bool { grants[facts.source]?.covers(facts) ?? true }
 

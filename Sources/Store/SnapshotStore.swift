@@ -58,15 +58,15 @@ public final class SnapshotStore: Sendable {
 
   /// Makes `snapshot` the last good one, in one transaction that writes what changed since the last save.
   ///
-  /// Bodies removed by policy are erased, from the past too; others stay as long as the past is kept. With
-  /// `gates` these are in force from now on, and what they keep is kept; `memory` is what they must remember. An
-  /// error leaves the previous snapshot and gates whole. Returns the damaged store that was replaced, if there was one.
+  /// Bodies removed by policy are erased, from the past too, and with `rights` also what these do not admit; others stay
+  /// as long as the past is kept. With `gates` these are in force from now on, and what they keep is kept; `memory` is
+  /// what they must remember. An error leaves the previous snapshot and gates whole. Returns the damaged store that was replaced, if there was one.
   @discardableResult
   public func save(
     _ snapshot: Snapshot, sources: [SourceMark], gates: GateBook? = nil, memory: GateMemory? = nil,
-    revoked: [Merge.Revocation] = [], now: Timestamp
+    revoked: [Merge.Revocation] = [], rights: KeptRights? = nil, now: Timestamp
   ) throws(StoreError) -> SetAside? {
-    let gated = GatesToSave(book: gates, memory: memory)
+    let gated = GatesToSave(book: gates, memory: memory, rights: rights)
     do {
       try write(snapshot, sources: sources, gated, revoked: revoked, now: now)
       settle()
@@ -146,15 +146,18 @@ public final class SnapshotStore: Sendable {
     let memory = gates.memory.map {
       MemoryStep(from: before.memory, to: $0, isContinued: before.isMemoryOurs)
     }
-    guard gates.book != nil || !plain.isEmpty || memory?.isEmpty == false || state.isTrimDue else {
-      return plain.result
-    }
+    guard
+      gates.book != nil || gates.rights != nil || !plain.isEmpty || memory?.isEmpty == false
+        || state.isTrimDue
+    else { return plain.result }
     return try database.write { database in
       let writing = StoreWriting(database)
       var reached = before
       if let book = gates.book { try writing.keep(book, &reached, savedAt: now) }
       let step = SaveStep(from: reached, to: snapshot, sources: sources, revoked: revoked, savedAt: now)
-      if !step.isEmpty || state.isTrimDue { try writing.save(step, state.limits) }
+      if !step.isEmpty || state.isTrimDue || gates.rights != nil {
+        try writing.save(step, state.limits, gates.rights)
+      }
       var result = step.result
       if let memory { try writing.keep(memory) }
       if let written = gates.memory { (result.memory, result.isMemoryOurs) = (written, true) }
@@ -163,8 +166,8 @@ public final class SnapshotStore: Sendable {
   }
 
   /// Moves what was written into the main file, so that it is whole alone: it can then be read on a disk that
-  /// takes no writes any more. Failing is harmless, the log has it all.
-  private func settle() { state.withLock { SnapshotStore.settle($0.database) } }
+  /// takes no writes any more, and what was erased is in neither. Failing is harmless, the log has it all.
+  public func settle() { state.withLock { SnapshotStore.settle($0.database) } }
 
   private static func settle(_ database: DatabaseQueue?) {
     _ = try? database?.inDatabase { try $0.checkpoint(.truncate) }
@@ -225,4 +228,6 @@ public final class SnapshotStore: Sendable {
 struct GatesToSave: Sendable {
   var book: GateBook?
   var memory: GateMemory?
+  /// Nil: the past was judged by them already.
+  var rights: KeptRights?
 }

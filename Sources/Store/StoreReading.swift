@@ -173,6 +173,35 @@ struct StoreReading {
     return resources.mapValues { Collection($0) }
   }
 
+  /// Objects of the past that `condition` selects, each proven, with the versions they stand in. Reads all of the past,
+  /// in pieces.
+  func past(where condition: (Resource) -> Bool) throws -> [(Resource, EndedSpan)] {
+    let types = try typeNames()
+    let rows = try Row.fetchCursor(
+      database,
+      sql: """
+        SELECT entry.type, entry.name, element.address, element.source, element.bytes,
+          entry.since, entry.until, element.id
+        FROM entry JOIN element ON element.id = entry.element WHERE entry.until < \(StoreDatabase.open)
+        """)
+    var found: [(Resource, EndedSpan)] = []
+    var (waiting, spans) = ([StoredElement](), [EndedSpan]())
+    while true {
+      let row = try rows.next()
+      if let row {
+        waiting.append(try StoredElement(row, types))
+        spans.append(try EndedSpan(row, at: 5))
+      }
+      guard row == nil || waiting.count == StoredElement.provenAtOnce else { continue }
+      for (resource, span) in zip(try StoredElement.prove(waiting), spans) where condition(resource) {
+        found.append((resource, span))
+      }
+      waiting.removeAll(keepingCapacity: true)
+      spans.removeAll(keepingCapacity: true)
+      if row == nil { return found }
+    }
+  }
+
   /// What a row says against the content it stands for.
   func prove(_ row: SnapshotRow, _ content: [TypeName: Collection]) throws -> StoredVersion {
     let entry = try row.entry()

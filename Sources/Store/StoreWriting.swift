@@ -3,6 +3,7 @@
 
 internal import Foundation
 internal import GRDB
+internal import Gates
 internal import Primitives
 internal import Snapshots
 
@@ -14,10 +15,12 @@ struct StoreWriting {
 
   init(_ database: Database) { self.database = database }
 
-  func save(_ step: SaveStep, _ limits: HistoryLimits) throws {
+  /// `rights`: what of the past may be kept, where that has changed.
+  func save(_ step: SaveStep, _ limits: HistoryLimits, _ rights: KeptRights?) throws {
     guard let head = step.result.head else { return }
     try write(step)
     for revocation in step.revoked { try erasePast(revocation) }
+    if let rights, !rights.isUnlimited { try erasePast(beyond: rights) }
     try forgetDeparted()
     try trim(to: limits, head.number, now: step.savedAt)
   }
@@ -90,7 +93,7 @@ struct StoreWriting {
       arguments: [type, name])
     try run("DELETE FROM entry WHERE type = ? AND name = ?", [type, name])
     try run("DELETE FROM departed WHERE type = ? AND name = ?", [type, name])
-    for row in rows { try erased(row) }
+    for row in rows { try erased(EndedSpan(row)) }
   }
 
   /// Takes what a source may no longer let us have out of the past. What is served was changed before.
@@ -112,19 +115,30 @@ struct StoreWriting {
         arguments: [type, revocation.source, namespace + "/", namespace + "0"])
     }
     for row in rows {
-      try run(
-        "DELETE FROM entry WHERE type = ? AND name = ? AND until = ?",
-        [type, try row.decode(String.self, atIndex: 3), try row.decode(Int64.self, atIndex: 1)])
-      try erased(row)
+      try erase(EndedSpan(row), type, try row.decode(String.self, atIndex: 3))
     }
   }
 
+  /// Takes out of the past what may not be kept any more. Reads all of it, so this is for when that has changed.
+  private func erasePast(beyond rights: KeptRights) throws {
+    for (past, span) in try StoreReading(database).past(where: { !rights.admits($0) }) {
+      try erase(span, try typeID(past.type), past.wireName)
+    }
+  }
+
+  private func erase(_ span: EndedSpan, _ type: Int64, _ name: String) throws {
+    try run(
+      "DELETE FROM entry WHERE type = ? AND name = ? AND until = ?", [type, name, span.until])
+    // It is remembered of objects that are gone altogether, and what this one was called is nobody's business either.
+    try run("DELETE FROM departed WHERE type = ? AND name = ?", [type, name])
+    try erased(span)
+  }
+
   /// After an entry was deleted for want of a right to it: its element goes, its versions are marked.
-  private func erased(_ row: Row) throws {
-    try collect([try row.decode(Int64.self, atIndex: 2)])
-    let (since, until) = (try row.decode(Int64.self, atIndex: 0), try row.decode(Int64.self, atIndex: 1))
+  private func erased(_ span: EndedSpan) throws {
+    try collect([span.element])
     let cut = try SnapshotRow.fetchAll(
-      database, "WHERE number >= ? AND number < ? AND cut = 0", [since, until])
+      database, "WHERE number >= ? AND number < ? AND cut = 0", [span.since, span.until])
     for var version in cut {
       version.isCut = true
       try write(version)
@@ -272,5 +286,19 @@ struct StoreWriting {
 
   func run(_ sql: String, _ arguments: StatementArguments) throws {
     try database.cachedStatement(sql: sql).execute(arguments: arguments)
+  }
+}
+
+/// Of one entry that is in the past: the versions in which it stands, and what of.
+struct EndedSpan {
+  let since: Int64
+  let until: Int64
+  let element: Int64
+
+  /// A row of since, until and element, beginning at `index`.
+  init(_ row: Row, at index: Int = 0) throws {
+    since = try row.decode(Int64.self, atIndex: index)
+    until = try row.decode(Int64.self, atIndex: index + 1)
+    element = try row.decode(Int64.self, atIndex: index + 2)
   }
 }

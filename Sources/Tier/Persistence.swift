@@ -34,6 +34,8 @@ final class Persistence: Sendable {
     let memory: GateMemory
     /// Not yet taken out of what is on disk.
     var revoked: [Merge.Revocation] = []
+    /// What of the past may be kept; nil: what is on disk was judged so already.
+    var rights: KeptRights?
     /// Commands that are answered once this is written.
     var tickets: [UInt64] = []
   }
@@ -42,6 +44,7 @@ final class Persistence: Sendable {
   struct Extras: Sendable {
     var gates: GateBook?
     var revoked: [Merge.Revocation] = []
+    var rights: KeptRights?
     var ticket: UInt64?
   }
 
@@ -83,6 +86,8 @@ final class Persistence: Sendable {
       } catch {
         outcomes.push(.restored(nil, error))
       }
+      // A crash may have left what was erased in the main file, and its end in the log alone.
+      store.settle()
     }
   }
 
@@ -99,6 +104,7 @@ final class Persistence: Sendable {
       var next = Save(snapshot: snapshot, sources: sources, now: now, memory: memory)
       next.gates = extras.gates ?? earlier?.gates
       next.revoked = (earlier?.revoked ?? []) + extras.revoked
+      next.rights = extras.rights ?? earlier?.rights
       next.tickets = (earlier?.tickets ?? []) + (extras.ticket.map { [$0] } ?? [])
       newest = next
       return earlier == nil
@@ -119,6 +125,7 @@ final class Persistence: Sendable {
   private func owe(_ save: Save) {
     owed.withLock { owed in
       owed.gates = save.gates ?? owed.gates
+      owed.rights = save.rights ?? owed.rights
       owed.revoked = Persistence.bounded(owed.revoked + save.revoked)
     }
   }
@@ -180,10 +187,11 @@ final class Persistence: Sendable {
     }
     save.gates = save.gates ?? debts.gates
     save.revoked = debts.revoked + save.revoked
+    save.rights = save.rights ?? debts.rights
     do throws(StoreError) {
       let replaced = try store.save(
         save.snapshot, sources: save.sources, gates: save.gates, memory: save.memory, revoked: save.revoked,
-        now: save.now)
+        rights: save.rights, now: save.now)
       outcomes.push(.saved(replaced: replaced, tickets: save.tickets))
     } catch {
       owe(save)

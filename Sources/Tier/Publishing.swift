@@ -175,7 +175,11 @@ final class PublishingDesk: Sendable {
       guard state.publisher.note(grant: text, of: source) else { return report }
       var step = Merge.Change()
       step.revoked = state.publisher.ungranted
-      finish(&state, step, &report, because: "grant", isDue: true, now: now)
+      state.publisher.dropOutdatedForms()
+      let rights = state.publisher.rights
+      finish(&state, step, &report, because: "grant", isDue: true, rights: rights, now: now)
+      // After the publication: what nobody is served may wait for what somebody loses.
+      if !rights.isUnlimited { state.history?.restrict(to: rights.admits) }
       return report
     }
   }
@@ -327,12 +331,13 @@ final class PublishingDesk: Sendable {
   var snapshot: Snapshot { state.withLock { $0.snapshot(me) } }
 
   /// Publishes a step of sources, if it changed anything that shows or `isDue`, and has it saved. True: `ticket` is
-  /// answered when that is done; false: it is not being saved; nil: there was nothing to do.
+  /// answered when that is done; false: it is not being saved; nil: there was nothing to do. `rights`: what of the
+  /// past may be kept, where that has changed.
   @discardableResult
   func finish(
     _ state: inout State, _ step: Merge.Change, _ report: inout PublishReport,
     because reason: String = "source",
-    isDue: Bool = false, ticket: UInt64? = nil, now: Timestamp
+    isDue: Bool = false, rights: KeptRights? = nil, ticket: UInt64? = nil, now: Timestamp
   ) -> Bool? {
     report.fill(from: state.merge, state.order)
     // A restart that finds what was served before is nothing new: it must not pass for newer than another replica.
@@ -353,7 +358,8 @@ final class PublishingDesk: Sendable {
     state.history?.note(snapshot, step, now: now)
     state.revoked.append(step.revoked)
     let gates = publication.events.isEmpty ? nil : state.publisher.gates
-    return save(state, snapshot, .init(gates: gates, revoked: step.revoked, ticket: ticket), now)
+    return save(
+      state, snapshot, .init(gates: gates, revoked: step.revoked, rights: rights, ticket: ticket), now)
   }
 
   /// After the publication: nobody who is served waits for a shadow.

@@ -56,6 +56,47 @@ struct GrantKeepingTests {
     #expect(stage.publisher.isGranted(Stage.resource(gateway, "foo/r2", 0)))
   }
 
+  @Test func aFormThatIsNotGrantedGoesAlthoughTheObjectIsThere() throws {
+    var stage = try Stage()
+    stage.grant(all)
+    stage.change(gateway, set: ["foo/r1", "foo/r2"], labels: [("tier", "old")])
+    try stage.perform(.pin("a", stage.content))
+    stage.change(gateway, set: ["foo/r1"], body: 1, labels: [("tier", "edge")])
+    stage.change(gateway, set: ["foo/r2"], body: 1, labels: [("tier", "old")])
+    stage.grant("{\"allow\":[{\"namespaces\":[\"*\"],\"labels\":\"tier!=old\"}]}")
+    let pinned = stage.view("a").collections[gateway]
+    #expect(pinned?.contains("foo/r1") == false, "it may be had, but not as it is kept")
+    #expect(pinned?.contains("foo/r2") == true, "its source still has it so")
+    #expect(stage.view("a").removalCause(of: "foo/r1", type: gateway) == .policy)
+    #expect(stage.view("b").collections[gateway]?.count == 5)
+    try stage.perform(.unpin("a"))
+    #expect(stage.view("a").collections[gateway]?["foo/r1"]?.labels.first?.value == "edge")
+  }
+
+  @Test func versionsInMemoryLoseWhatIsNotGranted() throws {
+    var stage = try Stage()
+    var kept = KeptVersions(versions: 10, age: .seconds(86_400))
+    func keep() {
+      var change = Merge.Change()
+      change.readinessChanged = true
+      kept.note(stage.publisher.newest, change, now: stage.now)
+    }
+    keep()
+    stage.change(gateway, set: ["foo/r1"], body: 1)
+    keep()
+    stage.change(gateway, remove: ["foo/r1", "foo/r2"])
+    keep()
+    stage.grant("{\"allow\":[{}],\"deny\":[{\"names\":[\"r1\",\"r3\"],\"types\":[\"*/Gateway\"]}]}")
+    let (versions, rights) = (kept.all, stage.publisher.rights)
+    kept.restrict(to: rights.admits)
+    #expect(kept.all.map(\.isCut) == [false, true, true], "newest first")
+    for (version, has) in zip(versions, [false, true, true]) {
+      let content = try kept.find(version.version.description).get().collections[gateway]
+      #expect(content?.contains("foo/r1") == false && content?.contains("foo/r2") == has)
+      #expect(content?.contains("foo/r3") == true, "its source has it still")
+    }
+  }
+
   @Test func whoIsSlowToAnswerLosesItByPolicy() throws {
     for brake in [Brake(removes: 50, atLeast: 5, most: 40, window: .seconds(600)), .off] {
       var stage = try Stage(brake: brake)
@@ -121,6 +162,8 @@ extension Stage {
   /// The source says what it grants, as a publishing desk takes it.
   fileprivate mutating func grant(_ text: String?) {
     guard publisher.note(grant: text, of: "s") else { return }
-    revoke(publisher.ungranted)
+    let revoked = publisher.ungranted
+    publisher.dropOutdatedForms()
+    revoke(revoked)
   }
 }

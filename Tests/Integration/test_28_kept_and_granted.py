@@ -1,16 +1,21 @@
 """Goal: what a gate keeps is cut by what the tiers above grant now, also where they have nothing left to take back: one
-tier above or two, in a pin, a rollback or a hold, through crashes and without an upstream.
+tier above or two, in a pin, a rollback or a hold, through crashes and without an upstream. No byte of what a grant lost
+stays on disk.
 
-Method: real tiers; an object is deleted at the origin, and only then does the right to it end.
+Method: real tiers; an object is deleted at the origin, and only then does the right to it end. Every file of the state
+folder of the running relay is searched for a word that is in the object's body alone.
 """
 
 import json
+import pathlib
+import time
+import uuid
 
 import pytest
 from harness.ads import Delta
 from harness.tiers import build_tiers, start_all
 from harness.waiting import eventually
-from test_03_changes import TYPE_URL
+from test_03_changes import TYPE_URL, virtual_service
 from test_22_gates import arrives, gates, many, order, published, seen, versions, write
 
 OFF = {"removes": "100%"}
@@ -91,3 +96,75 @@ def test_a_held_view_is_let_go_when_nothing_held_back_is_granted(tiers, place):
     narrow(tiers, place, *sorted(gone - {"vs-29"}))
     arrives(edge, everything - gone)
     eventually(lambda: gates(edge), lambda found: not found, 10, "one removal is not too much")
+
+
+def on_disk(relay, word):
+    """Files in the state folder that hold a word: database, log, shared memory, whatever lies there."""
+    folder = pathlib.Path(relay.configuration["state"])
+    found = []
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and word.encode() in path.read_bytes():
+                found.append(path.name)
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def marked(tiers, words, *also):
+    """Writes an object for each word, which only its body holds, and others."""
+    text = "---\n".join(
+        [virtual_service(name, f"{word}.example.org", "shop") for name, word in words.items()]
+        + [virtual_service(name, "plain.example.org", "shop") for name in also])
+    fresh = tiers.manifests / ".many"
+    fresh.write_text(text)
+    fresh.rename(tiers.manifests / "many.yaml")
+
+
+@pytest.mark.parametrize("place", ["region", "origin"])
+def test_no_byte_of_what_a_grant_lost_stays_on_disk(tiers, place):
+    """Served, deleted in an older version, pinned, frozen: a word in each, and one beside it that is granted.
+
+    The brake's window is short: what it counts it remembers by name, and what is remembered is erased by that.
+    """
+    edge = tiers.edge
+    edge.configuration["brake"] = {"window": "1s"}
+    edge.write_configuration()
+    edge.reload()
+    words = {f"{kind}-{state}": f"word-{uuid.uuid4().hex}"
+             for kind in ("served", "older", "pinned", "frozen") for state in ("lost", "granted")}
+
+    def step(*kinds):
+        """The origin has these kinds, and the edge has heard it; returns the version."""
+        before = tiers.origin.status["snapshot"]["version"]
+        marked(tiers, {name: word for name, word in words.items() if name.split("-")[0] in kinds}, *sorted(many(30)))
+        now = eventually(
+            lambda: tiers.origin.status["snapshot"]["version"], lambda found: found != before, 10, "it is published")
+        eventually(lambda: edge.status["snapshot"]["version"], lambda found: found == now, 10, "the edge has it")
+        return now
+
+    step("older", "served")
+    order(edge, "pin", "all", step("pinned", "served"))
+    time.sleep(1)
+    step("frozen", "served")
+    order(edge, "freeze", "shop")
+    step("served")
+    for name, word in words.items():
+        assert on_disk(edge, word), f"{name} is in what is kept"
+    narrow(tiers, place, *(name for name in words if name.endswith("-lost")))
+    lost = {name: word for name, word in words.items() if name.endswith("-lost")}
+    eventually(
+        lambda: {name: on_disk(edge, word) for name, word in lost.items()}, lambda found: not any(found.values()), 10,
+        "nothing of it is on disk while the relay runs")
+    for name, word in words.items():
+        assert name in lost or on_disk(edge, word), f"{name} is granted, and kept"
+    # What is left is whole, through a crash and without anybody above.
+    for relay in tiers.relays:
+        relay.kill()
+    edge.start()
+    assert gates(edge) == {("pinned", "all"), ("frozen", "shop")}
+    assert seen(edge) & set(words) == {"pinned-granted", "served-granted"}
+    assert seen(edge, "shop") & set(words) == {"frozen-granted", "served-granted"}
+    cut = [entry for entry in versions(edge)["versions"] if entry["isCut"]]
+    assert len(cut) >= 3
+    assert not any(on_disk(edge, word) for word in lost.values())

@@ -76,11 +76,12 @@ final class TemporaryFolder {
 
 func resource(
   _ name: String, body: [UInt8] = Array("body".utf8), type: TypeName = virtualService,
-  source: String = "central", created: Int64 = 1_700_000_000
+  source: String = "central", created: Int64 = 1_700_000_000,
+  labels: [(key: String, value: String)] = [("tier", "edge")]
 ) -> Resource {
   let message = Kinds[type]?.bodyMessage ?? ""
   let draft = ResourceDraft(
-    namespace: "prod", name: name, labels: [("tier", "edge")],
+    namespace: "prod", name: name, labels: labels,
     createTime: Timestamp(seconds: created, nanoseconds: 5), bodyMessage: message, body: body, source: source)
   do {
     return try Admission.admit(type: type, draft: draft, limits: Limits())

@@ -5,6 +5,7 @@
 
 import Foundation
 import Gates
+import Policy
 import Primitives
 import Snapshots
 import Testing
@@ -132,9 +133,90 @@ struct StoredGatesTests {
     #expect(!folder.holds(String(decoding: other, as: UTF8.self)))
     store.close()
   }
+
+  @Test func whatAGrantLostLeavesThePast() throws {
+    let store = store()
+    var world = World()
+    func secret(_ word: String) -> [UInt8] { Array("\(word)-\(UUID().uuidString)".utf8) }
+    // One was deleted long ago, one is had in another form, one is of a source that says nothing.
+    let (lost, outdated, granted, silent) = (
+      secret("lost"), secret("outdated"), secret("granted"), secret("silent")
+    )
+    world.set([
+      resource("lost", body: lost), resource("changed", body: outdated, labels: [("tier", "old")]),
+      resource("granted", body: granted), resource("silent", body: silent, source: "dir"),
+    ])
+    let old = world.snapshot
+    var book = GateBook()
+    book.own["a"] = gate(.pinned, old)
+    try store.save(old, sources: [], gates: book, now: noon)
+    for name in ["lost", "granted", "silent"] { world.remove("prod/" + name) }
+    world.set([resource("changed", labels: [("tier", "edge")])])
+    // Two versions of the past, of which the second has nothing to lose.
+    try store.save(world.snapshot, sources: [], now: noon)
+    let harmless = world.snapshot
+    world.set([resource("more")])
+    try store.save(world.snapshot, sources: [], now: noon)
+    #expect([lost, outdated, granted, silent].allSatisfy(folder.holds))
+
+    let words = """
+      {"allow":[{"namespaces":["prod"],"labels":"tier=edge"}],"deny":[{"names":["lost"]}]}
+      """
+    // A grant that says nothing that is understood takes nothing.
+    try store.save(world.snapshot, sources: [], rights: rights("?", world.snapshot), now: noon)
+    #expect([lost, outdated, granted, silent].allSatisfy(folder.holds))
+    try store.save(world.snapshot, sources: [], rights: rights(words, world.snapshot), now: noon)
+    #expect(!folder.holds(lost) && !folder.holds(outdated), "nothing is in any file of the folder")
+    #expect(folder.holds(granted) && folder.holds(silent), "the rest is kept")
+    #expect(!folder.holds(Array("prod/lost".utf8)), "nor is it remembered when it was created")
+
+    let history = try store.history(now: noon)
+    #expect(history.filter(\.isCut).map(\.version) == [old.version])
+    let kept = try store.snapshot(version: old.version.description, now: noon)
+    #expect(kept.collections[virtualService]?.names == ["prod/granted", "prod/silent"])
+    #expect(try store.snapshot(version: harmless.version.description, now: noon).entry.isCut == false)
+    store.close()
+    let restored = try #require(try store.restore(now: noon))
+    #expect(restored.version == world.snapshot.version)
+    #expect(
+      restored.gates.own["a"]?.base.collections[virtualService]?.names == ["prod/granted", "prod/silent"])
+    store.close()
+  }
+
+  @Test func aCrashBeforeTheLogIsTakenOverLeavesNothingAfterTheNextStart() throws {
+    var store = store()
+    var world = World()
+    let secret = Array("secret-\(UUID().uuidString)".utf8)
+    world.set([resource("secret", body: secret), resource("stays")])
+    try store.save(world.snapshot, sources: [], now: noon)
+    world.remove("prod/secret")
+    try store.save(world.snapshot, sources: [], now: noon)
+    let rights = rights(#"{"allow":[{}],"deny":[{"names":["secret"]}]}"#, world.snapshot)
+    try store.write(world.snapshot, sources: [], GatesToSave(rights: rights), now: noon)
+    // What a crash leaves: the main file still has it.
+    let crashed = TemporaryFolder()
+    for name in folder.names { crashed.write(folder.read(name), name) }
+    store.close()
+    #expect(crashed.holds(secret))
+    store = SnapshotStore(folder: crashed.path)
+    #expect(try store.restore(now: noon) != nil)
+    store.settle()
+    #expect(!crashed.holds(secret))
+    store.close()
+  }
+
+  /// What a publisher judges by whose source says these words.
+  private func rights(_ words: String, _ snapshot: Snapshot) -> KeptRights {
+    var publisher = Publisher(rules: .denyAll, brake: .off, sources: ["central", "dir"])
+    _ = publisher.note(grant: words, of: "central")
+    _ = publisher.apply(Merge.Change(), snapshot: snapshot, now: noon)
+    return publisher.rights
+  }
 }
 
 extension TemporaryFolder {
+  fileprivate func holds(_ bytes: [UInt8]) -> Bool { holds(String(decoding: bytes, as: UTF8.self)) }
+
   fileprivate func holds(_ text: String) -> Bool {
     let files = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
     return files.contains { name in
