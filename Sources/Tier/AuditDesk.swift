@@ -19,6 +19,9 @@ public final class AuditDesk: TimerHandler {
   private var seen = TrailFacts()
   private var hasIdentity = false
   private var hasEnded = false
+  /// Records of this loop so far, and the number of the last that had no room.
+  private(set) var recorded: UInt64 = 0
+  private var lastLost: UInt64 = 0
 
   private enum Tag: Int { case retry, checkpoint, age }
 
@@ -34,6 +37,7 @@ public final class AuditDesk: TimerHandler {
     self.loop = loop
     self.report = report
     trail?.listen(loop.waker)
+    trail?.control.attach(loop.waker)
   }
 
   /// Where the publisher records; nil: no audit is kept.
@@ -41,7 +45,16 @@ public final class AuditDesk: TimerHandler {
 
   /// Puts a record into the log, after everything that this loop recorded before.
   public func record(_ record: AuditRecord) {
-    trail?.control.hand(AuditBatch(record, at: loop.wallClock))
+    guard let trail else { return }
+    recorded &+= 1
+    if !trail.control.hand(AuditBatch(record, at: loop.wallClock)) { lastLost = recorded }
+  }
+
+  /// Whether the record with this number (`recorded`, after it was made) is in the log, or need not be. One that had no
+  /// room never will be.
+  func isWritten(_ number: UInt64) -> Bool {
+    guard let trail, isStopping else { return true }
+    return number > lastLost && number <= trail.control.committed
   }
 
   // MARK: life
@@ -119,6 +132,14 @@ public final class AuditDesk: TimerHandler {
           .error, "the audit log stays where it is",
           [.init("path", trail.settings.path), .init("reason", "\(refusal)")]
         ).recording(AuditRecord(.config, reason: "refused: the audit log stays where it is: \(refusal)")))
+    }
+    if let left = facts.leftPlace, left != seen.leftPlace {
+      report(
+        TierEvent(
+          .notice,
+          "the audit log goes on in another place; what is in the old one stays until it is removed by hand",
+          [.init("path", trail.settings.path), .init("left", left)]
+        ).of(.config))
     }
     if let torn = facts.torn, torn != seen.torn {
       report(

@@ -18,13 +18,22 @@ final class TransferDesk {
   static let exportsMost = 4
   /// A transfer that nobody goes on with is given up after this.
   static let silenceMost: Duration = .seconds(30)
-  /// How long an asker waits for the end of an import before it is told to ask again. Reason: below the 5 s
-  /// after which the admin server answers by itself.
+  /// How long an asker waits for the end of an import before it is told to ask again, and for the record of an export
+  /// before that is refused. Reason: below the 5 s after which the admin server answers by itself.
   static let patience: Duration = .seconds(2)
 
   fileprivate struct Export {
     let session: ExportSession
     var lastUsed: Instant
+    /// Its record is not in the log yet: nobody is told of it.
+    var announcement: Announcement?
+  }
+
+  fileprivate struct Announcement {
+    /// `AuditDesk.recorded`.
+    let record: UInt64
+    let answer: AdminReply
+    let reply: @Sendable (AdminReply) -> Void
   }
 
   fileprivate struct Import {
@@ -83,7 +92,8 @@ extension ControlLoop {
   func carryOut(_ transfer: SnapshotTransfer, _ reply: @escaping @Sendable (AdminReply) -> Void) {
     transfers.expire(now: loop.now)
     switch transfer {
-    case .beginExport(let identity): reply(beginExport(as: identity))
+    case .beginExport(let identity):
+      if let refusal = beginExport(as: identity, reply) { reply(refusal) }
     case .readExport(let ticket, let from): readExport(ticket, from, reply)
     case .beginImport(let terms): reply(beginImport(terms))
     case .writeImport(let ticket, let from, let bytes): writeImport(ticket, from, bytes, reply)
@@ -95,6 +105,7 @@ extension ControlLoop {
   /// Once a second: what waits too long is told so.
   func beatTransfers() {
     transfers.expire(now: loop.now)
+    announceExports()
     guard let asker = transfers.current?.asker, loop.now - asker.since >= TransferDesk.patience else {
       return
     }
@@ -106,7 +117,10 @@ extension ControlLoop {
 
   // MARK: out
 
-  private func beginExport(as identity: String?) -> AdminReply {
+  /// Nil: it is answered once its record is in the log.
+  private func beginExport(
+    as identity: String?, _ reply: @escaping @Sendable (AdminReply) -> Void
+  ) -> AdminReply? {
     if let obstacle = audit.obstacle { return .unrecorded(obstacle) }
     guard transfers.exports.count < TransferDesk.exportsMost else {
       return .error(status: 503, "\(TransferDesk.exportsMost) exports are under way. Try again later.")
@@ -141,28 +155,62 @@ extension ControlLoop {
       node: me.node, program: self.version, exportedAt: loop.wallClock, identity: identity, version: version,
       position: snapshot.position, types: 0, resources: 0)
     let session = ExportSession(ArchiveWriter(header, content, positions: snapshot.positions))
+    recordExport(session.header)
     let ticket = transfers.nextTicket()
-    transfers.exports[ticket] = TransferDesk.Export(session: session, lastUsed: loop.now)
+    let answer = ExportTicket(
+      ticket: ticket, version: version.description, resources: session.header.resources)
+    transfers.exports[ticket] = TransferDesk.Export(
+      session: session, lastUsed: loop.now,
+      announcement: .init(record: audit.recorded, answer: .json(answer.json), reply: reply))
+    announceExports()
+    return nil
+  }
+
+  private func recordExport(_ header: ArchiveHeader) {
     var record = AuditRecord(
-      .export, version: version.description, sequence: snapshot.position.sequence,
-      reason: identity == nil ? "everything" : "what an identity is served")
-    record.spiffeID = identity.flatMap { try? SPIFFEID(parsing: $0) }
+      .export, version: header.version.description, sequence: header.position.sequence,
+      reason: header.identity == nil ? "everything" : "what an identity is served")
+    record.spiffeID = header.identity.flatMap { try? SPIFFEID(parsing: $0) }
     report(
       TierEvent(
         .notice, "a snapshot is exported",
         [
-          .init("version", version.description), .init("as", identity ?? "everything"),
-          .init("resources", String(session.header.resources)),
+          .init("version", header.version.description), .init("as", header.identity ?? "everything"),
+          .init("resources", String(header.resources)),
         ]
       ).recording(record))
-    return .json(
-      ExportTicket(ticket: ticket, version: version.description, resources: session.header.resources).json)
+  }
+
+  /// Answers for exports whose record is in the log now, and refuses those whose record cannot be written, or not in
+  /// time: not a byte leaves before.
+  private func announceExports() {
+    for (ticket, export) in transfers.exports.sorted(by: { $0.key < $1.key }) {
+      guard let waiting = export.announcement else { continue }
+      if audit.isWritten(waiting.record) {
+        transfers.exports[ticket]?.announcement = nil
+        waiting.reply(waiting.answer)
+        continue
+      }
+      let isLate = loop.now - export.lastUsed >= TransferDesk.patience
+      guard let obstacle = audit.obstacle ?? (isLate ? "the audit log takes too long to be written" : nil)
+      else { continue }
+      transfers.exports[ticket] = nil
+      // The record of it waits, and is written when that can be: it must not stand there alone.
+      audit.record(
+        AuditRecord(
+          .export, version: export.session.header.version.description,
+          sequence: export.session.header.position.sequence,
+          reason: "not begun, nothing has left: " + obstacle))
+      waiting.reply(.unrecorded(obstacle))
+    }
   }
 
   private func readExport(
     _ ticket: UInt64, _ from: UInt64, _ reply: @escaping @Sendable (AdminReply) -> Void
   ) {
-    guard let export = transfers.exports[ticket] else { return reply(.noTransfer("export")) }
+    guard let export = transfers.exports[ticket], export.announcement == nil else {
+      return reply(.noTransfer("export"))
+    }
     if let obstacle = audit.obstacle {
       transfers.exports[ticket] = nil
       return reply(.unrecorded(obstacle))
@@ -247,6 +295,7 @@ extension ControlLoop {
 
   /// Call when the loop was woken.
   func pickUpTransfers() {
+    announceExports()
     for checked in transfers.checked.drain() where checked.ticket == transfers.current?.ticket {
       decide(checked)
     }

@@ -47,6 +47,8 @@ public struct TrailFacts: Sendable {
   public var torn: String?
   /// Why the log did not go on where it was told to; nil after another word.
   public var moveRefusal: TrailError?
+  /// The place that was left last, by a reload: its files are nobody's here any more.
+  public var leftPlace: String?
   /// Names of files that the last look removed because of their age.
   public var removedFiles: [String] = []
 
@@ -269,7 +271,7 @@ public final class TrailWriter: Sendable {
   private static func isNews(_ before: TrailFacts, _ after: TrailFacts) -> Bool {
     before.failure != after.failure || before.checkpoint != after.checkpoint || before.torn != after.torn
       || before.isOpen != after.isOpen || before.lost != after.lost || before.moveRefusal != after.moveRefusal
-      || before.removedFiles != after.removedFiles
+      || before.removedFiles != after.removedFiles || before.leftPlace != after.leftPlace
   }
 
   private func write(_ state: inout State, _ done: inout [Commit]) {
@@ -334,6 +336,7 @@ public final class TrailWriter: Sendable {
     }
     state.storage.release()
     state.storage = storage
+    state.facts.leftPlace = settings.path
     place.publish(next.path)
     if state.pending.lines.isEmpty, state.facts.head.seq > 0 { state.opensFile = AuditRotation.reason }
   }

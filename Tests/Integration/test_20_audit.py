@@ -430,6 +430,9 @@ def test_a_reload_decides_what_a_full_disk_holds_up(folder, small_disk):
             lambda: client.state(TYPE_URL).keys(), lambda names: any(name.endswith("/after") for name in names), 5,
             "deliveries go on")
         assert relay.status["config"]["error"] is None
+        eventually(
+            lambda: [line for line in relay.log.splitlines() if "the old one stays until it is removed by hand" in line],
+            lambda lines: any(str(small_disk / "audit.jsonl") in line for line in lines), 5, "what is left is named")
     assert relay.terminate() == 0
     for files in (relay.audit_files, before + relay.audit_files):
         result = run("audit", "verify", *files)

@@ -8,7 +8,9 @@ import Foundation
 import Primitives
 import Ring
 import Snapshots
+import Synchronization
 import Testing
+import Trail
 
 @testable import Tier
 
@@ -20,8 +22,8 @@ private let rules = """
   """
 
 @Suite(.serialized) struct TransferDeskTests {
-  private func origin(_ count: Int) throws -> Origin {
-    let origin = try Origin(rules)
+  private func origin(_ count: Int, trail: TrailWriter? = nil) throws -> Origin {
+    let origin = try Origin(rules, trail: trail)
     try write(origin, 0..<count)
     origin.control.start()
     origin.settle()
@@ -136,6 +138,54 @@ private let rules = """
     }
   }
 
+  @Test func nothingLeavesBeforeItsRecordIsWritten() throws {
+    let (folder, worker) = (TemporaryLog(), PausedWorker())
+    let settings = TrailSettings(path: folder.path)
+    let trail = TrailWriter(
+      settings, storage: TrailFile(settings), loops: 0, laneBytes: 1 << 20, worker: worker)
+    defer { trail.release() }
+    let origin = try origin(3, trail: trail)
+    let answers = Mutex<[AdminReply]>([])
+    func begin() {
+      origin.control.ask(.transfer(.beginExport(identity: nil))) { reply in
+        answers.withLock { $0.append(reply) }
+      }
+      origin.network.run(for: .milliseconds(500))
+    }
+    worker.isPaused = true
+    begin()
+    #expect(answers.withLock { $0.isEmpty } && folder.exports.isEmpty, "its record is on its way")
+    // Who guesses the ticket reads nothing.
+    let guess = Mutex<AdminReply?>(nil)
+    origin.control.ask(.transfer(.readExport(ticket: 1 << 62 | 1, from: 0))) { reply in
+      guess.withLock { $0 = reply }
+    }
+    origin.network.run(for: .milliseconds(500))
+    #expect(guess.withLock { $0?.status } == 410)
+    worker.isPaused = false
+    origin.network.run(for: .milliseconds(500))
+    #expect(answers.withLock { $0.map(\.status) } == [200] && folder.exports == ["everything"])
+
+    // A log that does not write within two seconds.
+    worker.isPaused = true
+    begin()
+    for _ in 0..<3 {
+      origin.network.run(for: .seconds(1))
+      origin.control.beat()
+    }
+    let late = try #require(answers.withLock { $0.last })
+    #expect(late.status == 503 && text(late).contains("the audit log takes too long to be written"))
+    worker.isPaused = false
+    origin.settle()
+    #expect(folder.exports.suffix(2).map { $0.hasPrefix("not begun, nothing has left") } == [false, true])
+    #expect(try export(origin).isEmpty == false)
+    // One whose folder is gone.
+    folder.remove()
+    let refused = try origin.ask(.transfer(.beginExport(identity: nil)))
+    #expect(
+      refused.status == 503 && text(refused).contains("Nothing was done, for it could not be put on record"))
+  }
+
   @Test func aDamagedFileChangesNothingAndTheNextIsTaken() throws {
     let (origin, island) = (try origin(5), try island())
     let file = try export(origin)
@@ -180,5 +230,63 @@ private let rules = """
     #expect(try outcome(try bring(file, to: island)).added.count == 2)
     for _ in 0..<TransferDesk.exportsMost { _ = try origin.ask(.transfer(.beginExport(identity: nil))) }
     #expect(try origin.ask(.transfer(.beginExport(identity: nil))).status == 503)
+  }
+}
+
+/// Does its work when it is not paused.
+private final class PausedWorker: Worker {
+  private struct State {
+    var isPaused = false
+    var waiting: [@Sendable () -> Void] = []
+  }
+
+  private let state = Mutex(State())
+
+  var isPaused: Bool {
+    get { state.withLock { $0.isPaused } }
+    set {
+      let due = state.withLock { state in
+        state.isPaused = newValue
+        defer { if !newValue { state.waiting = [] } }
+        return newValue ? [] : state.waiting
+      }
+      for job in due { job() }
+    }
+  }
+
+  func submit(_ job: @escaping @Sendable () -> Void) -> Bool {
+    let isDue = state.withLock { state in
+      if state.isPaused { state.waiting.append(job) }
+      return !state.isPaused
+    }
+    if isDue { job() }
+    return true
+  }
+}
+
+/// A folder for a log, removed at the end.
+private final class TemporaryLog {
+  private let folder = FileManager.default.temporaryDirectory.appending(path: "log-\(UUID().uuidString)")
+
+  init() { try? FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) }
+
+  deinit { remove() }
+
+  func remove() { try? FileManager.default.removeItem(at: folder) }
+
+  var path: String { folder.appending(path: "audit.jsonl").path(percentEncoded: false) }
+
+  private struct Line: Decodable {
+    let event: String
+    let reason: String?
+  }
+
+  /// Reasons of the records of exports.
+  var exports: [String] {
+    let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+    return text.split(separator: "\n").compactMap {
+      try? JSONDecoder().decode(Line.self, from: Data($0.utf8))
+    }
+    .filter { $0.event == "export" }.map { $0.reason ?? "" }
   }
 }

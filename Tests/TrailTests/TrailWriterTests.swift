@@ -361,6 +361,7 @@ struct TrailWriterTests {
     hand(trail.serving[0], .deliver)
     trail.move(to: TrailFile(TrailSettings(path: new.log)), path: new.log)
     #expect(trail.settings.path == new.log && trail.facts.moveRefusal == nil)
+    #expect(trail.facts.leftPlace == old.log)
     hand(trail.serving[0], .ack)
     #expect(trail.serving[0].committed == 2)
     #expect(events(of: [old.bytes()]) == ["start", "deliver", "checkpoint"])
