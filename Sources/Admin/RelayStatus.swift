@@ -134,13 +134,17 @@ public struct PolicyStatus: Sendable, Equatable, Decodable {
   /// Rules that allow what the tier above does not grant this relay; the first `ungrantedListed` of them.
   public var ungranted: [UngrantedStatus]
   public var ungrantedTotal: Int
+  /// What the rules in force hardly mean as they say it, as `check` prints it; the first `warningsListed`.
+  public var warnings: [String]
+  public var warningsTotal: Int
 
   /// Most of them that are listed.
   public static let ungrantedListed = 1_000
+  public static let warningsListed = 100
 
   public init(
     state: FileState, loadedAt: Timestamp? = nil, hash: String? = nil, error: String? = nil,
-    ungranted: [UngrantedStatus] = []
+    ungranted: [UngrantedStatus] = [], warnings: [String] = []
   ) {
     self.state = state
     self.loadedAt = loadedAt
@@ -148,6 +152,8 @@ public struct PolicyStatus: Sendable, Equatable, Decodable {
     self.error = error
     self.ungranted = Array(ungranted.prefix(PolicyStatus.ungrantedListed))
     ungrantedTotal = ungranted.count
+    self.warnings = Array(warnings.prefix(PolicyStatus.warningsListed))
+    warningsTotal = warnings.count
   }
 }
 

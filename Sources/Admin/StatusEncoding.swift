@@ -101,6 +101,8 @@ extension PolicyStatus {
       writer.field("error", error)
       writer.field("ungranted", array: { writer in for rule in ungranted { rule.write(to: &writer) } })
       writer.field("ungrantedTotal", ungrantedTotal)
+      writer.field("warnings", array: { writer in for warning in warnings { writer.string(warning) } })
+      writer.field("warningsTotal", warningsTotal)
     }
   }
 }

@@ -12,6 +12,7 @@ public func statusTable(_ status: RelayStatus, now: Timestamp) -> String {
   lines += status.reasons.map { "  not ready: \($0)" }
   lines.append("")
   lines += overview(status, now).lines()
+  lines += warnings(status.policy)
   lines += ungranted(status.policy)
   lines += shadow(status.shadow)
   lines += section("SOURCES", sources(status.sources, now))
@@ -103,6 +104,14 @@ private func shadow(_ shadow: ShadowStatus?) -> [String] {
   lines += shadow.identities.prefix(10).map { "  \($0)" }
   if shadow.identitiesTotal > 10 { lines.append("  and \(shadow.identitiesTotal - 10) more identities") }
   return lines
+}
+
+/// What of the policy hardly means what was intended, the first few. They say themselves that they are warnings.
+private func warnings(_ policy: PolicyStatus) -> [String] {
+  let shown = policy.warnings.prefix(10)
+  guard !shown.isEmpty else { return [] }
+  let rest = policy.warningsTotal - shown.count
+  return ["", "POLICY WARNINGS"] + shown.map { "  \($0)" } + (rest > 0 ? ["  and \(rest) more"] : [])
 }
 
 /// Rules that can never give all they say, the first few.

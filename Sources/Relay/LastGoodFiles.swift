@@ -53,6 +53,8 @@ struct Found<Value> {
   let texts: [FileText]
   /// Problems of the files as they are now; empty when they are in force.
   let problems: [Problem]
+  /// Of what is in force.
+  var warnings: [Problem] = []
 }
 
 extension Found {
@@ -86,18 +88,30 @@ extension Found where Value == PolicyRules {
   /// The policy of `configuration`, or the one that was good last.
   static func policy(of configuration: RelayConfiguration) throws(Unusable) -> Found {
     let now = PolicyRules.load(path: configuration.policyPath)
-    if let rules = now.rules { return Found(value: rules, texts: now.texts, problems: []) }
+    if let rules = now.rules {
+      return Found(
+        value: rules, texts: now.texts, problems: [],
+        warnings: configuration.warnings(rules, now.problems))
+    }
     let problems = now.problems
     guard let state = configuration.state else { throw Unusable(problems) }
     do throws(StoreError) {
       if let kept = try LastGoodFiles(configPath: configuration.file, state: state).policy(),
-        let rules = PolicyRules.parse(kept).rules
+        case (let rules?, let found) = PolicyRules.parse(kept)
       {
-        return Found(value: rules, texts: kept, problems: problems)
+        return Found(
+          value: rules, texts: kept, problems: problems, warnings: configuration.warnings(rules, found))
       }
     } catch {
       throw Unusable(problems, lastGood: error)
     }
     throw Unusable(problems)
+  }
+}
+
+extension RelayConfiguration {
+  /// What `check` would warn of: of the policy, and of what it says of this configuration. `found`: with its text.
+  func warnings(_ rules: PolicyRules, _ found: [Problem]) -> [Problem] {
+    Problem.sorted((found + problems(with: rules)).filter { $0.severity == .warning })
   }
 }

@@ -81,6 +81,8 @@ extension ReloadedFiles {
     self.init(
       plan: plan, needsRestart: configuration.keysThatNeedRestart(since: running), rules: policy.rules,
       policyProblems: policy.rules == nil ? policy.problems.map(\.description) : [],
+      policyWarnings: policy.rules.map { configuration.warnings($0, policy.problems).map(\.description) }
+        ?? [],
       shadow: ShadowFile(at: configuration.shadowPath),
       texts: [.configuration: [loaded.text], .policy: policy.rules == nil ? [] : policy.texts].mapValues(
         \.kept))
@@ -122,7 +124,8 @@ extension FilesInForce {
     self.init(
       texts: [.configuration: configuration.texts, .policy: policy?.texts ?? []].mapValues(\.kept),
       configProblems: configuration.problems.map(\.description),
-      policyProblems: (policy?.problems ?? []).map(\.description), shadow: shadow)
+      policyProblems: (policy?.problems ?? []).map(\.description),
+      policyWarnings: (policy?.warnings ?? []).map(\.description), shadow: shadow)
   }
 }
 

@@ -155,7 +155,7 @@ public final class ControlLoop: TimerHandler {
     crossings.sourceTrustDomains.publish(plan.upstreamTrustDomains)
     self.files = files
     configStatus = ConfigStatus(startedWith: files.configProblems, loadedAt: loop.wallClock)
-    policyStatus = PolicyStatus(startedWith: files.policyProblems, loadedAt: loop.wallClock, hash: rules.hash)
+    policyStatus = PolicyStatus(startedWith: files, loadedAt: loop.wallClock, hash: rules.hash)
     persistence = plan.state.map {
       Persistence(
         folder: $0, history: plan.history, heedsRefusals: plan.isCompanion, worker: workers.store,
@@ -210,6 +210,7 @@ public final class ControlLoop: TimerHandler {
     persistence?.keep(files.texts, now: loop.wallClock)
     tell(.config, "configuration refused; the last good one, kept in state, is in use", files.configProblems)
     tell(.policy, "policy refused; the last good one, kept in state, is in force", files.policyProblems)
+    warn(ofPolicy: files.policyWarnings)
   }
 
   /// Call when the loop was woken: takes everything that other threads left for this one.

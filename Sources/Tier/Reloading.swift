@@ -18,15 +18,20 @@ public struct ReloadedFiles: Sendable {
   /// Why it is nil.
   public var configProblems: [String]
   public var rules: PolicyRules?
+  /// Why they are nil.
   public var policyProblems: [String]
+  /// Of rules that are not nil.
+  public var policyWarnings: [String]
   public var shadow: ShadowFile
   /// Of those that are good: for a start that finds bad ones.
   public var texts: [KeptRole: [KeptFile]]
 
   public init(
     plan: TierPlan?, configProblems: [String] = [], needsRestart: [String] = [], rules: PolicyRules? = nil,
-    policyProblems: [String] = [], shadow: ShadowFile = .none, texts: [KeptRole: [KeptFile]] = [:]
+    policyProblems: [String] = [], policyWarnings: [String] = [], shadow: ShadowFile = .none,
+    texts: [KeptRole: [KeptFile]] = [:]
   ) {
+    self.policyWarnings = policyWarnings
     self.shadow = shadow
     self.plan = plan
     self.needsRestart = needsRestart
@@ -43,12 +48,15 @@ public struct FilesInForce: Sendable {
   /// The configuration file is bad now, and what runs is what was good last.
   public var configProblems: [String]
   public var policyProblems: [String]
+  /// Of the policy that is in force.
+  public var policyWarnings: [String]
   public var shadow: ShadowFile
 
   public init(
     texts: [KeptRole: [KeptFile]] = [:], configProblems: [String] = [], policyProblems: [String] = [],
-    shadow: ShadowFile = .none
+    policyWarnings: [String] = [], shadow: ShadowFile = .none
   ) {
+    self.policyWarnings = policyWarnings
     self.shadow = shadow
     self.texts = texts
     self.configProblems = configProblems
@@ -61,7 +69,7 @@ extension ControlLoop {
   public func reload(_ files: ReloadedFiles) {
     adopt(files.plan, files.configProblems, needsRestart: files.needsRestart)
     // Without a configuration nobody knows where the policy is.
-    if files.plan != nil { adopt(files.rules, files.policyProblems) }
+    if files.plan != nil { adopt(files.rules, files.policyProblems, warnings: files.policyWarnings) }
     grantDesk.follow(rules, sources: plan.sources.map(\.name))
     if files.plan != nil { adopt(files.shadow) }
     persistence?.keep(files.texts, now: loop.wallClock)
@@ -102,17 +110,19 @@ extension ControlLoop {
     report(TierEvent(.notice, "configuration loaded").recording(AuditRecord(.config, reason: "loaded")))
   }
 
-  private func adopt(_ next: PolicyRules?, _ problems: [String]) {
+  private func adopt(_ next: PolicyRules?, _ problems: [String], warnings: [String]) {
     guard let next else {
       policyStatus.state = .refused
       policyStatus.error = problems.first
       return tell(.policy, "policy refused; the last good one stays in force", problems)
     }
     rules = next
-    policyStatus = PolicyStatus(state: .current, loadedAt: loop.wallClock, hash: next.hash)
+    policyStatus = PolicyStatus(
+      state: .current, loadedAt: loop.wallClock, hash: next.hash, warnings: warnings)
     report(
       TierEvent(.notice, "policy loaded", [.init("hash", next.hash)])
         .recording(AuditRecord(.policy, version: next.hash, reason: "loaded")))
+    warn(ofPolicy: warnings)
     enqueue(.rules(next))
   }
 
@@ -124,6 +134,16 @@ extension ControlLoop {
   }
 
   var shadowRules: PolicyRules? { shadowDesk.rules }
+
+  /// What is in force and hardly means what was intended: nothing when there are no warnings.
+  func warn(ofPolicy warnings: [String]) {
+    guard !warnings.isEmpty else { return }
+    report(
+      TierEvent(
+        .warning, "the policy is in force, and some of it hardly means what was intended",
+        [.init("warnings", String(warnings.count))] + warnings.prefix(20).map { .init("warning", $0) }
+      ).of(.policy))
+  }
 
   /// Trouble with a file of the operator's: nothing when there are no problems.
   func tell(_ file: AuditRecord.Event, _ trouble: String, _ problems: [String]) {
@@ -141,8 +161,9 @@ extension ConfigStatus {
 }
 
 extension PolicyStatus {
-  init(startedWith problems: [String], loadedAt: Timestamp, hash: String) {
+  init(startedWith files: FilesInForce, loadedAt: Timestamp, hash: String) {
     self.init(
-      state: problems.isEmpty ? .current : .lastGood, loadedAt: loadedAt, hash: hash, error: problems.first)
+      state: files.policyProblems.isEmpty ? .current : .lastGood, loadedAt: loadedAt, hash: hash,
+      error: files.policyProblems.first, warnings: files.policyWarnings)
   }
 }

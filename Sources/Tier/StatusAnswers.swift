@@ -187,7 +187,9 @@ extension ControlLoop {
 
 extension PolicyStatus {
   fileprivate func with(ungranted: [UngrantedStatus]) -> PolicyStatus {
-    PolicyStatus(state: state, loadedAt: loadedAt, hash: hash, error: error, ungranted: ungranted)
+    var all = PolicyStatus(state: state, loadedAt: loadedAt, hash: hash, error: error, ungranted: ungranted)
+    (all.warnings, all.warningsTotal) = (warnings, warningsTotal)
+    return all
   }
 }
 

@@ -18,7 +18,8 @@ struct StatusEncodingTests {
     config: ConfigStatus(state: .refused, loadedAt: time, error: "meshrelay.yaml:3:1: unknown key"),
     policy: PolicyStatus(
       state: .current, loadedAt: time, hash: "abc",
-      ungranted: [UngrantedStatus(place: "p.yaml:3:5", extent: "part", clusters: ["a"], example: "x/Y ns/n")]),
+      ungranted: [UngrantedStatus(place: "p.yaml:3:5", extent: "part", clusters: ["a"], example: "x/Y ns/n")],
+      warnings: ["p.yaml:4:1: warning: no cluster uses the role \"r\""]),
     shadow: ShadowStatus(
       state: .refused, loadedAt: time, hash: "abd", error: "no",
       clusters: [.init(cluster: "a", added: 1, changed: 2, removed: 3)],
@@ -70,7 +71,8 @@ struct StatusEncodingTests {
         + #""config":{"state":"refused","loadedAt":\#(time),"error":"meshrelay.yaml:3:1: unknown key"},"#
         + #""policy":{"state":"current","loadedAt":\#(time),"hash":"abc","error":null,"#
         + #""ungranted":[{"place":"p.yaml:3:5","extent":"part","clusters":["a"],"clustersTotal":1,"#
-        + #""example":"x/Y ns/n"}],"ungrantedTotal":1},"#
+        + #""example":"x/Y ns/n"}],"ungrantedTotal":1,"#
+        + #""warnings":["p.yaml:4:1: warning: no cluster uses the role \"r\""],"warningsTotal":1},"#
         + #""shadow":{"state":"refused","loadedAt":\#(time),"hash":"abd","error":"no","#
         + #""clusters":[{"cluster":"a","added":1,"changed":2,"removed":3}],"clustersTotal":1,"#
         + #""identities":["spiffe://td/a: a → nobody"],"identitiesTotal":1},"#
@@ -110,6 +112,11 @@ struct StatusEncodingTests {
     #expect(source.rejected.count == 1_000)
     #expect(source.rejected.last?.place == "f:999:1")
     #expect(source.rejectedTotal == 1_500)
+  }
+
+  @Test func listsTheFirstHundredWarningsAndCountsAll() {
+    let policy = PolicyStatus(state: .current, warnings: (0..<150).map { "w\($0)" })
+    #expect(policy.warnings.count == 100 && policy.warnings.last == "w99" && policy.warningsTotal == 150)
   }
 
   @Test func readinessIsDecidedByItsReasons() {

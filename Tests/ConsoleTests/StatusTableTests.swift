@@ -18,7 +18,9 @@ struct StatusTableTests {
         spiffeID: "spiffe://td/edge", expiresAt: Self.before(-82_800), survivesUntil: Self.before(-3600),
         trustDomains: ["td"]),
       config: ConfigStatus(state: .refused, loadedAt: Self.before(200), error: "m.yaml:3:1: unknown key"),
-      policy: PolicyStatus(state: .current, loadedAt: Self.before(1), hash: "abc"),
+      policy: PolicyStatus(
+        state: .current, loadedAt: Self.before(1), hash: "abc",
+        warnings: (1...12).map { "p.yaml:\($0):1: warning: no cluster uses the role \"r\"" }),
       snapshot: SnapshotStatus(
         version: "0123456789abcdef", origin: "mesh", sequence: 7, resources: 3,
         publishedAt: Self.before(86_400 * 3), path: [SnapshotStatus.Hop(instance: "u", node: "central")]),
@@ -63,6 +65,10 @@ struct StatusTableTests {
         audit     failing               no space
         state     NOT SAVED             no room
         io        epoll                 EPERM
+
+      POLICY WARNINGS
+      \((1...10).map { "  p.yaml:\($0):1: warning: no cluster uses the role \"r\"" }.joined(separator: "\n"))
+        and 2 more
 
       SOURCES
         NAME     KIND      STATE  SINCE    RESOURCES  REJECTED  LAST ERROR

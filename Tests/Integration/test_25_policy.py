@@ -133,6 +133,34 @@ def test_a_shadow_policy_is_counted_and_never_served(chain):
     eventually(lambda: edge.status["shadow"], lambda shadow: shadow is None, 10, "no shadow any more")
 
 
+def test_warnings_of_the_policy_are_told_while_it_is_in_force(chain):
+    _, edge = chain
+    assert edge.status["policy"]["warnings"] == []
+    policy = edge_policy()
+    policy["clusters"][0]["allow"] = [{"sources": ["centrall"]}]
+    policy["roles"] = [{"name": "unused", "allow": [{"namespaces": ["a"]}]}]
+    edge.write_policy(policy)
+    edge.reload()
+    found = eventually(lambda: edge.status["policy"], lambda policy: policy["warningsTotal"] == 2, 10, "told in status")
+    assert found["state"] == "current"
+    told = "\n".join(found["warnings"])
+    assert "warning: no cluster uses the role \"unused\"" in told
+    assert "warning: this rule names the source \"centrall\"" in told
+    checked = run("check", "--config", str(edge.configuration_path))
+    assert checked.returncode == 0 and all(line in checked.stdout for line in found["warnings"])
+    for line in found["warnings"]:
+        assert line in edge.log
+    table = run("status", "--admin", f"unix://{edge.admin_path}").stdout
+    assert "POLICY WARNINGS" in table and found["warnings"][0] in table
+    # Also of a relay that starts with it.
+    edge.terminate()
+    edge.start()
+    assert edge.status["policy"]["warnings"] == found["warnings"]
+    edge.write_policy(edge_policy())
+    edge.reload()
+    eventually(lambda: edge.status["policy"]["warnings"], lambda warnings: warnings == [], 10, "none any more")
+
+
 def test_what_is_hidden_is_hidden_on_every_tier_below(chain):
     origin, edge = chain
     assert dumped(edge)["a"]["labels"]["owner"] == "secret-team"

@@ -11,6 +11,7 @@ import Primitives
 import Ring
 import SPIFFE
 import Snapshots
+import Synchronization
 import TestCertificates
 import Testing
 import Trail
@@ -31,7 +32,10 @@ final class Origin {
   private let driver: SimulatedDriver
 
   /// `upstream`: an address that it follows, in place of its folder; nobody answers there.
-  init(_ policy: String, upstream: String? = nil, state: String? = nil, trail: TrailWriter? = nil) throws {
+  init(
+    _ policy: String, upstream: String? = nil, state: String? = nil, trail: TrailWriter? = nil,
+    files: FilesInForce = FilesInForce(), report: @escaping (TierEvent) -> Void = { _ in }
+  ) throws {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     driver = SimulatedDriver(network: network, host: "origin")
     let loop = EventLoop(driver: driver)
@@ -58,8 +62,9 @@ final class Origin {
     plan.state = state
     self.plan = plan
     control = ControlLoop(
-      plan: plan, rules: try Origin.rules(policy), loop: loop, workers: .inline, crossings: crossings,
-      serving: [], instance: plan.node, version: "test", shards: [], seed: 1, trail: trail, report: { _ in })
+      plan: plan, rules: try Origin.rules(policy), files: files, loop: loop, workers: .inline,
+      crossings: crossings, serving: [], instance: plan.node, version: "test", shards: [], seed: 1,
+      trail: trail, report: report)
     loop.onWake = { [weak control] in control?.pickUp() }
   }
 
@@ -142,6 +147,34 @@ private let narrow = """
     #expect(status.policy.state == .refused && status.policy.error == "policy.yaml:1:1: no")
     #expect(status.policy.hash == (try Origin.rules(wide)).hash)
     #expect(origin.seen(by: "spiffe://example.org/a") == ["bar/g"])
+  }
+
+  @Test func warningsOfThePolicyInForceAreTold() throws {
+    let told = Mutex<[TierEvent]>([])
+    let files = FilesInForce(policyWarnings: ["policy.yaml:2:1: warning: at the start"])
+    let origin = try Origin(wide, files: files) { event in told.withLock { $0.append(event) } }
+    func warned() -> [String] {
+      told.withLock { events in
+        defer { events = [] }
+        return events.flatMap(\.fields).filter { $0.name == "warning" }.map(\.value)
+      }
+    }
+    origin.control.start()
+    #expect(warned() == files.policyWarnings)
+    #expect(try origin.status().policy.warnings == files.policyWarnings)
+    // A refused file leaves what is said of the one in force.
+    origin.control.reload(ReloadedFiles(plan: origin.plan, policyProblems: ["policy.yaml:1:1: no"]))
+    #expect(warned().isEmpty)
+    #expect(try origin.status().policy.warnings == files.policyWarnings)
+    let many = (0..<120).map { "policy.yaml:\($0):1: warning: another" }
+    origin.control.reload(
+      ReloadedFiles(plan: origin.plan, rules: try Origin.rules(wide), policyWarnings: many))
+    #expect(warned() == Array(many.prefix(20)))
+    let status = try origin.status().policy
+    #expect(status.warnings == Array(many.prefix(100)) && status.warningsTotal == 120)
+    origin.control.reload(ReloadedFiles(plan: origin.plan, rules: try Origin.rules(wide)))
+    #expect(warned().isEmpty)
+    #expect(try origin.status().policy.warningsTotal == 0)
   }
 
   @Test func aNarrowedPolicyIsInForceAtOnce() throws {
