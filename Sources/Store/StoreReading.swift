@@ -173,9 +173,9 @@ struct StoreReading {
     return resources.mapValues { Collection($0) }
   }
 
-  /// Objects of the past that `condition` selects, each proven, with the versions they stand in. Reads all of the past,
-  /// in pieces.
-  func past(where condition: (Resource) -> Bool) throws -> [(Resource, EndedSpan)] {
+  /// Entries of the past whose objects `condition` selects, each proven. Reads all of the past, in pieces, and holds on
+  /// to no more than a piece of it.
+  func past(where condition: (Resource) -> Bool) throws -> [(type: TypeName, name: String, span: EndedSpan)] {
     let types = try typeNames()
     let rows = try Row.fetchCursor(
       database,
@@ -184,7 +184,7 @@ struct StoreReading {
           entry.since, entry.until, element.id
         FROM entry JOIN element ON element.id = entry.element WHERE entry.until < \(StoreDatabase.open)
         """)
-    var found: [(Resource, EndedSpan)] = []
+    var found: [(type: TypeName, name: String, span: EndedSpan)] = []
     var (waiting, spans) = ([StoredElement](), [EndedSpan]())
     while true {
       let row = try rows.next()
@@ -194,7 +194,7 @@ struct StoreReading {
       }
       guard row == nil || waiting.count == StoredElement.provenAtOnce else { continue }
       for (resource, span) in zip(try StoredElement.prove(waiting), spans) where condition(resource) {
-        found.append((resource, span))
+        found.append((resource.type, resource.wireName, span))
       }
       waiting.removeAll(keepingCapacity: true)
       spans.removeAll(keepingCapacity: true)

@@ -121,8 +121,8 @@ struct StoreWriting {
 
   /// Takes out of the past what may not be kept any more. Reads all of it, so this is for when that has changed.
   private func erasePast(beyond rights: KeptRights) throws {
-    for (past, span) in try StoreReading(database).past(where: { !rights.admits($0) }) {
-      try erase(span, try typeID(past.type), past.wireName)
+    for past in try StoreReading(database).past(where: { !rights.admits($0) }) {
+      try erase(past.span, try typeID(past.type), past.name)
     }
   }
 
