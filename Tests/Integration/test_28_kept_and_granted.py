@@ -8,14 +8,17 @@ folder of the running relay is searched for a word that is in the object's body 
 
 import json
 import pathlib
+import subprocess
 import time
 import uuid
 
 import pytest
 from harness.ads import Delta
+from harness.relay import Relay
 from harness.tiers import build_tiers, start_all
 from harness.waiting import eventually
 from test_03_changes import TYPE_URL, virtual_service
+from test_20_audit import fill, mounted
 from test_22_gates import arrives, gates, many, order, published, seen, versions, write
 
 OFF = {"removes": "100%"}
@@ -168,3 +171,44 @@ def test_no_byte_of_what_a_grant_lost_stays_on_disk(tiers, place):
     cut = [entry for entry in versions(edge)["versions"] if entry["isCut"]]
     assert len(cut) >= 3
     assert not any(on_disk(edge, word) for word in lost.values())
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_what_a_full_disk_could_not_erase_is_owed(tiers, folder, crashes):
+    """There is no room when the grant ends, and again some, in this process or in the next one."""
+    edge, disk = tiers.edge, folder / "small"
+    edge.terminate()
+    # Room for the program's own files, and none for a change once it is filled.
+    if not mounted(disk, "2m"):
+        pytest.skip("this host does not let the tests mount a tmpfs")
+    try:
+        edge.configuration |= {"state": str(disk / "state"), "brake": {"window": "1s"}}
+        edge.write_configuration()
+        edge.start()
+        word = f"word-{uuid.uuid4().hex}"
+        everything = seen(edge)
+        marked(tiers, {"lost": word}, *sorted(many(30)))
+        arrives(edge, everything | {"lost"})
+        eventually(lambda: on_disk(edge, word), lambda files: files, 10, "it is saved")
+        # Deleted, and so long ago that the brake has forgotten it: it is in an older version and nowhere else.
+        marked(tiers, {}, *sorted(many(30)))
+        arrives(edge, everything)
+        time.sleep(1.1)
+        marked(tiers, {}, *sorted(many(31)))
+        arrives(edge, everything | {"vs-30"})
+        eventually(lambda: versions(edge)["versions"][0]["version"],
+                   lambda version: version == edge.status["snapshot"]["version"], 10, "all of it is saved")
+        assert on_disk(edge, word) and edge.status["store"]["state"] == "saving"
+        fill(disk)
+        narrow(tiers, "region", "lost")
+        eventually(lambda: edge.status["store"]["state"], lambda state: state == "failing", 30, "there is no room")
+        assert on_disk(edge, word)
+        if crashes:
+            edge.kill()
+        (disk / "filler").unlink()
+        if crashes:
+            edge.start()
+        eventually(lambda: on_disk(edge, word), lambda files: not files, 30, "what was owed is done")
+    finally:
+        Relay.stop_all(below=folder)
+        subprocess.run(["umount", "--lazy", str(disk)])
