@@ -39,6 +39,11 @@ static inline int linux_accept4(int descriptor, int flags) {
 
 static inline int linux_pipe2(int descriptors[2], int flags) { return pipe2(descriptors, flags); }
 
+/* Asks for `lines` cache lines from `address` on, without waiting; reads nothing. */
+static inline void linux_prefetch(uintptr_t address, uintptr_t lines) {
+  for (uintptr_t line = 0; line < lines; line++) __builtin_prefetch((const void *)(address + 64 * line), 1, 3);
+}
+
 /* Offset of the first `word` in `text`; -1 when there is none. */
 static inline ptrdiff_t linux_find(const void *text, size_t length, const void *word, size_t word_length) {
   const char *found = memmem(text, length, word, word_length);
@@ -50,6 +55,12 @@ static inline const char *linux_errno_name(int number) { return strerrorname_np(
 
 /* No core dumps and no ptrace by the same user: keys stay in this process. */
 static inline int linux_set_dumpable(int dumpable) { return prctl(PR_SET_DUMPABLE, dumpable, 0, 0, 0); }
+
+/* Freed memory stays with the process up to `kept` bytes at the end of each heap, and blocks below `separate` bytes are
+   not mapped on their own. */
+static inline int linux_keep_memory(int kept, int separate) {
+  return mallopt(M_TRIM_THRESHOLD, kept) == 1 && mallopt(M_MMAP_THRESHOLD, separate) == 1;
+}
 
 /* A child gets `signal` when its parent dies. */
 static inline int linux_set_parent_death_signal(int signal) {

@@ -12,6 +12,8 @@ import Transport
 final class ClientStream: CallHandler, TimerHandler {
   let call: Call
   let dialect: Dialect
+  /// Of its connection, for who fetches memory ahead.
+  let socket: SocketID?
   private var role: SourceRole
   private let loop: EventLoop
   /// Nil when the call is over. Not weak: this is asked several times for each response.
@@ -61,6 +63,10 @@ final class ClientStream: CallHandler, TimerHandler {
     role = SourceRole(dialect, limits: limits)
     pushes = PushClock(now: loop.now)
     viewArrivedAt = loop.now
+    socket = client.connection.socketID
+    client.connection.surround(with: self, lines: 8)
+    client.connection.surround(with: call, lines: 3)
+    client.connection.surround(with: client, lines: 3)
     call.accept()
     // Says nothing but that we are here; no configuration leaves anywhere but in `pump`.
     if let greeting = role.greeting {

@@ -1,12 +1,13 @@
 // Connections and what is known of each, in the order of their arrival: whoever walks over them does it in the
 // same order in every run, which a dictionary does not promise.
 
+import Ring
 import Transport
 
 struct Roster<Value> {
   private var serials: [ObjectIdentifier: UInt64] = [:]
   /// Ascending by serial.
-  private var entries: [(serial: UInt64, value: Value)] = []
+  private var entries: [(serial: UInt64, value: Value, socket: SocketID?)] = []
   private var nextSerial: UInt64 = 0
 
   var isEmpty: Bool { entries.isEmpty }
@@ -14,12 +15,15 @@ struct Roster<Value> {
   /// Oldest first.
   var values: [Value] { entries.map(\.value) }
 
+  /// Socket of the value at `index` of `values`; nil beyond the last.
+  func socket(at index: Int) -> SocketID? { index < entries.count ? entries[index].socket : nil }
+
   subscript(connection: Connection) -> Value? { place(of: connection).map { entries[$0].value } }
 
   /// `connection` is not in it.
   mutating func insert(_ value: Value, for connection: Connection) {
     serials[ObjectIdentifier(connection)] = nextSerial
-    entries.append((nextSerial, value))
+    entries.append((nextSerial, value, connection.socketID))
     nextSerial += 1
   }
 

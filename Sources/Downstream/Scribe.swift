@@ -22,29 +22,61 @@ final class Scribe: TimerHandler {
   private struct Held {
     /// Number of its record within this loop.
     let record: UInt64
-    let stream: ClientStream
+    /// Nil once its response is let go: to forget it later would touch every client's memory once more.
+    var stream: ClientStream?
+    let socket: SocketID?
     let headBytes: Int
-    let body: SharedBody?
+    var body: SharedBody?
   }
 
   /// Responses that wait, oldest first, and their heads one after the other: a thousand small arrays that live as long
   /// would cost more to make and to free than all that is done with them.
   private struct Waiting {
-    var entries: [Held] = []
-    var heads: [UInt8] = []
+    private(set) var entries: [Held]
+    private var heads: [UInt8]
+    /// Entries that were taken by `takeNext`, and where the heads of the others begin.
+    private var taken = 0
+    private var start = 0
+
+    init(entries: [Held] = [], heads: [UInt8] = []) {
+      self.entries = entries
+      self.heads = heads
+    }
+
+    var capacity: Int { entries.capacity }
+
+    /// Whose response is the next.
+    var nextStream: ClientStream? { taken < entries.count ? entries[taken].stream : nil }
+
+    /// Whose will be taken some responses later.
+    var approaching: SocketID? {
+      let ahead = taken + EventLoop.lookahead
+      return ahead < entries.count ? entries[ahead].socket : nil
+    }
+
+    /// The next response; call while there is a `nextStream`.
+    mutating func takeNext() -> HeldMessage {
+      let end = start + entries[taken].headBytes
+      let message = HeldMessage(head: heads[start..<end], body: entries[taken].body.take())
+      entries[taken].stream = nil
+      (taken, start) = (taken + 1, end)
+      return message
+    }
 
     mutating func append(_ response: StreamResponse, for stream: ClientStream, record: UInt64) {
       entries.append(
-        Held(record: record, stream: stream, headBytes: response.head.count, body: response.body))
+        Held(
+          record: record, stream: stream, socket: stream.socket, headBytes: response.head.count,
+          body: response.body))
       heads.append(contentsOf: response.head)
     }
 
-    /// Takes out the first `count`.
+    /// Takes out the first `count`, none of which was taken.
     mutating func takeFirst(_ count: Int) -> Waiting {
       let bytes = entries[..<count].reduce(0) { $0 + $1.headBytes }
-      let taken = Waiting(entries: Array(entries[..<count]), heads: Array(heads[..<bytes]))
+      let first = Waiting(entries: Array(entries[..<count]), heads: Array(heads[..<bytes]))
       self = Waiting(entries: Array(entries[count...]), heads: Array(heads[bytes...]))
-      return taken
+      return first
     }
 
     /// Forgets all and keeps memory, unless a flood made it large.
@@ -52,6 +84,7 @@ final class Scribe: TimerHandler {
       let keeps = entries.capacity <= Waiting.keptEntries && heads.capacity <= Waiting.keptBytes
       entries.removeAll(keepingCapacity: keeps)
       heads.removeAll(keepingCapacity: keeps)
+      (taken, start) = (0, 0)
     }
 
     /// Responses for which memory is kept, and bytes of their heads. Reason: some thousand clients.
@@ -79,6 +112,8 @@ final class Scribe: TimerHandler {
 
   /// Handed over before the turn ends. Reason: the writer works while the loop goes on.
   private static let batchBytes = 64 * 1024
+  /// The same for ACKs, which nothing waits for: each time costs a wake of the writer.
+  private static let ackBytes = 256 * 1024
   /// How long the record of an ACK waits for company. Reason: a wake of the writer costs more than the record, and
   /// ACKs trickle in.
   private static let ackPatience: Duration = .milliseconds(50)
@@ -107,7 +142,7 @@ final class Scribe: TimerHandler {
   func acknowledged(_ typeURL: String, _ version: String, by who: AuditPiece) {
     let what = acknowledged.piece(of: typeURL, version, in: 0) { AuditPiece(type: typeURL, version: version) }
     append(.ack, who, what)
-    if batch.bytes.count >= Scribe.batchBytes {
+    if batch.bytes.count >= Scribe.ackBytes {
       handOver()
     } else if patience == .none {
       patience = loop.schedule(at: loop.now + Scribe.ackPatience, self, tag: 0)
@@ -156,34 +191,26 @@ final class Scribe: TimerHandler {
   /// Call when woken: lets go what is recorded by now.
   func release() {
     var ready = takeReady()
-    var (index, start) = (0, 0)
-    while index < ready.entries.count {
-      let stream = ready.entries[index].stream
+    while let stream = ready.nextStream {
+      if let socket = ready.approaching { loop.approach(socket) }
       guard let connection = stream.connection else {
-        stream.drop(next(ready, &index, &start))
+        stream.drop(ready.takeNext())
         continue
       }
       // Responses of one client in a row share its records of TLS.
       connection.batch {
-        repeat {
-          ready.entries[index].stream.release(next(ready, &index, &start))
-        } while index < ready.entries.count
-          && (ready.entries[index].stream === stream || ready.entries[index].stream.connection === connection)
+        stream.release(ready.takeNext())
+        while let following = ready.nextStream, following === stream || following.connection === connection {
+          following.release(ready.takeNext())
+        }
       }
     }
     ready.removeAll()
-    if ready.entries.capacity > released.entries.capacity { released = ready }
+    if ready.capacity > released.capacity { released = ready }
     guard !stalled.isEmpty, !lane.isFull else { return }
     let waiting = stalled
     stalled = []
     for stream in waiting { stream.resume() }
-  }
-
-  /// The message at `index`, whose head begins at `start`; both go on to the next.
-  private func next(_ waiting: borrowing Waiting, _ index: inout Int, _ start: inout Int) -> HeldMessage {
-    let end = start + waiting.entries[index].headBytes
-    defer { (index, start) = (index + 1, end) }
-    return HeldMessage(head: waiting.heads[start..<end], body: waiting.entries[index].body)
   }
 
   /// Takes out what is written; what is recorded meanwhile waits behind the rest.
@@ -230,12 +257,9 @@ final class Scribe: TimerHandler {
 
   private func deny(after record: UInt64) {
     let kept = held.takeFirst(held.entries.prefix { $0.record <= record }.count)
-    let denied = held
+    var denied = held
     held = kept
-    var (index, start) = (0, 0)
-    while index < denied.entries.count {
-      denied.entries[index].stream.deny(next(denied, &index, &start))
-    }
+    while let stream = denied.nextStream { stream.deny(denied.takeNext()) }
   }
 }
 

@@ -280,7 +280,8 @@ public final class ServeLoop: ListenerOwner {
     guard let generation else { return }
     var search = previous.map { NarrowingSearch(from: $0, to: generation) }
     // Who was ended has a place in older rules only.
-    for client in clients.values where !client.isEnded {
+    for (index, client) in clients.values.enumerated() where !client.isEnded {
+      if let socket = clients.socket(at: index + EventLoop.lookahead) { loop.approach(socket) }
       let place = client.grant.classIndex
       let narrows = search?.narrows(from: client.servedClass, to: place) ?? false
       client.servedClass = place

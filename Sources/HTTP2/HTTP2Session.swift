@@ -66,6 +66,9 @@ public final class HTTP2Session {
 
   deinit { unsafe nghttp2_session_del(engine) }
 
+  /// Where nghttp2's session lies: a hint for who fetches memory ahead.
+  public var engineAddress: UInt { unsafe UInt(bitPattern: engine) }
+
   private static func makeEngine(role: Role, limits: Limits) -> OpaquePointer {
     let callbacks = unsafe SessionCallbacks.shared.pointer
     var created: OpaquePointer?

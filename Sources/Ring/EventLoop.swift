@@ -134,7 +134,10 @@ public final class EventLoop {
     busy.waited(from: began, to: now)
     counters.turns &+= 1
     counters.completions &+= UInt64(batch.count)
-    for index in batch.indices { unsafe handle(batch[index]) }
+    for index in batch.indices {
+      if index + EventLoop.lookahead < batch.count { unsafe approach(batch[index + EventLoop.lookahead]) }
+      unsafe handle(batch[index])
+    }
     fireTimers()
     runDeferred()
     if wasWoken {

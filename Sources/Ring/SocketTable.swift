@@ -68,6 +68,9 @@ struct SocketRow {
   /// The buffer of the send in flight.
   var buffer: Unmanaged<IOBuffer>?
 
+  /// Where what its events touch lies.
+  var surroundings = SocketSurroundings()
+
   /// Nothing of ours is with the kernel.
   var isQuiet: Bool { receiving == .idle && !isSending && phase != .connecting }
 }

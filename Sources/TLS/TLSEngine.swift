@@ -61,6 +61,9 @@ public final class TLSEngine {
 
   deinit { unsafe SSL_free(connection) }
 
+  /// Where OpenSSL's connection lies: a hint for who fetches memory ahead.
+  public var connectionAddress: UInt { unsafe UInt(bitPattern: connection) }
+
   /// Begins: a client's first flight goes to `output`; a server waits. Call once.
   public func start(output: IOBuffer) -> Progress {
     guard context.role == .client, case .handshaking = state else { return state }
