@@ -134,6 +134,14 @@ public enum AdminClientError: Explained, Equatable {
 
   public var blame: Blame { .operator }
 
+  /// What a question exits with whose answer may be "no": as `exitCode`, but 64 when the relay says that what is asked for
+  /// cannot be, so that a slip is not taken for that answer.
+  public var questionExitCode: Int32 {
+    if case .refused(400, _) = self { return 64 }
+    if case .refused(404, _) = self { return 64 }
+    return exitCode
+  }
+
   /// What the command exits with: 69 when the relay cannot be reached, 1 when it said no.
   public var exitCode: Int32 {
     switch self {

@@ -51,7 +51,7 @@ public struct AskCommand: Sendable {
       return use(try AdminClient(address).body(of: request))
     } catch {
       printError("meshrelay: \(error)\n")
-      return error.exitCode
+      return error.questionExitCode
     }
   }
 }

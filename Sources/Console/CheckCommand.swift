@@ -26,15 +26,6 @@ public struct CheckCommand: Sendable {
 
 /// Everything `check` has to say.
 private struct CheckFindings {
-  /// One line of it.
-  private struct Finding {
-    let place: String
-    let message: String
-    let isError: Bool
-
-    var text: String { "\(place): \(isError ? "" : "warning: ")\(message)" }
-  }
-
   private var findings: [Finding] = []
   private var summary: [String] = []
 
@@ -66,13 +57,7 @@ private struct CheckFindings {
   var isSound: Bool { !findings.contains { $0.isError } }
 
   private mutating func note(_ problems: [Problem]) {
-    for problem in Problem.sorted(problems) {
-      let message = [problem.what, problem.why, problem.howToFix].filter { !$0.isEmpty }
-      findings.append(
-        Finding(
-          place: "\(problem.position)", message: message.joined(separator: ", "),
-          isError: problem.severity == .error))
-    }
+    findings += Problem.sorted(problems).map { Finding($0) }
   }
 
   private mutating func checkPolicy(_ path: String) -> PolicyRules? {
@@ -107,15 +92,7 @@ private struct CheckFindings {
       object.field("sound", isSound)
       object.field(
         "problems",
-        array: { array in
-          for finding in findings {
-            array.object { entry in
-              entry.field("place", finding.place)
-              entry.field("severity", finding.isError ? "error" : "warning")
-              entry.field("message", finding.message)
-            }
-          }
-        })
+        array: { array in for finding in findings { finding.write(to: &array) } })
     }
     return writer.text
   }

@@ -29,7 +29,8 @@ public struct DiffCommand: Sendable {
     }
   }
 
-  /// 0: nothing would change; 1: something would, or the question is refused; 69: no relay.
+  /// 0: nothing would change; 1: something would, or the policy has problems; 64: there is no such identity, cluster or
+  /// version; 69: no relay.
   public func run() -> Int32 {
     var asked = question
     if let policyPath {
@@ -47,7 +48,7 @@ public struct DiffCommand: Sendable {
       return answer?.isEmpty == true ? 0 : 1
     } catch {
       printError("meshrelay: \(error)\n")
-      return error.exitCode
+      return error.questionExitCode
     }
   }
 }

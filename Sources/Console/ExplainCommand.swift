@@ -27,7 +27,7 @@ public struct ExplainCommand: Sendable {
     self.name = name
   }
 
-  /// Returns the exit code: 0 visible, 1 not, 69 when the relay cannot be reached.
+  /// Returns the exit code: 0 visible, 1 not, 64 for a slip in the question, 69 when the relay cannot be reached.
   public func run() -> Int32 {
     guard let configPath else {
       return AskCommand(address, .explain(identity: identity, type: type, name: name)).runExplain()
@@ -40,7 +40,7 @@ public struct ExplainCommand: Sendable {
     guard let configuration = loaded.configuration else { return refuse(loaded.problems) }
     let policy = PolicyRules.load(path: configuration.policyPath)
     guard let rules = policy.rules else { return refuse(policy.problems) }
-    guard let typeName = TypeName(parsing: type) else {
+    guard let typeName = TypeName(written: type) else {
       printError("meshrelay explain: '\(type)' is not group/Kind\n")
       return 64
     }

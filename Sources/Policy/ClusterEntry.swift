@@ -71,7 +71,7 @@ struct ClusterEntry {
   let position: SourcePosition
   /// Names of its roles.
   let use: [Located<String>]
-  /// It names identities itself, well or badly.
+  /// It names identities or roles itself, well or badly: what is missing was told.
   private let saysIdentities: Bool
   private let own: RoleEntry.Content
 
@@ -79,7 +79,7 @@ struct ClusterEntry {
     let name = reader.string("name", required: true)
     let use = reader.strings("use") ?? []
     let own = RoleEntry.Content.read(reader)
-    if reader.entry("identities") == nil, use.isEmpty {
+    if reader.entry("identities") == nil, reader.entry("use") == nil {
       reader.problems.report(
         reader.position, "the key \"identities\" is missing in clusters", why: "nobody would be this cluster",
         howToFix: "add identities, or use a role that has them")
@@ -87,8 +87,8 @@ struct ClusterEntry {
     }
     return name.map {
       ClusterEntry(
-        name: $0, position: reader.position, use: use, saysIdentities: reader.entry("identities") != nil,
-        own: own)
+        name: $0, position: reader.position, use: use,
+        saysIdentities: reader.entry("identities") != nil || use.isEmpty, own: own)
     }
   }
 

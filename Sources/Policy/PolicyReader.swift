@@ -42,7 +42,7 @@ struct PolicyReader {
   func finish() -> (rules: PolicyRules?, problems: [Problem]) {
     let roles = rolesByName()
     let clusters = entries.compactMap { $0.resolved(with: roles, problems) }
-    checkNames(clusters)
+    checkNames()
     checkOverlaps(clusters)
     guard !problems.hasErrors else { return (nil, problems.problems) }
     let rules = PolicyRules(
@@ -82,15 +82,16 @@ struct PolicyReader {
     return IdentityTemplates.pattern(text, "", problems)?.value
   }
 
-  private func checkNames(_ clusters: [Cluster]) {
+  /// Of all clusters, also those that have other problems.
+  private func checkNames() {
     var places: [String: SourcePosition] = [:]
-    for (draft, _) in clusters {
-      if let first = places[draft.name] {
+    for name in entries.map(\.name) {
+      if let first = places[name.value] {
         problems.report(
-          draft.position, "the cluster \(Problem.quote(draft.name)) is defined twice",
+          name.position, "the cluster \(Problem.quote(name.value)) is defined twice",
           why: "it stands at \(first) already", howToFix: "give one of them another name")
       } else {
-        places[draft.name] = draft.position
+        places[name.value] = name.position
       }
     }
   }

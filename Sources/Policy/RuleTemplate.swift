@@ -43,7 +43,7 @@ struct RuleTemplate {
   /// turns into "any".
   static func read(_ reader: MappingReader, isAllow: Bool) -> RuleTemplate? {
     let errorsBefore = reader.problems.problems.count { $0.severity == .error }
-    checkLabels(of: reader)
+    let labels = labels(of: reader)
     if isAllow, reader.entry("labels") != nil, reader.entry("namespaces") == nil {
       reader.problems.report(
         reader.position, "a rule that allows by labels must also say namespaces",
@@ -52,7 +52,7 @@ struct RuleTemplate {
     let template = RuleTemplate(
       position: reader.position, namespaces: globs("namespaces", of: reader, emptyText: true),
       types: types(of: reader), names: globs("names", of: reader, emptyText: false),
-      labels: reader.string("labels")?.value, sources: reader.strings("sources")?.map(\.value))
+      labels: labels, sources: reader.strings("sources")?.map(\.value))
     return reader.problems.problems.count { $0.severity == .error } == errorsBefore ? template : nil
   }
 
@@ -74,8 +74,8 @@ struct RuleTemplate {
 
   // MARK: Keys
 
-  private static func checkLabels(of reader: MappingReader) {
-    guard let text = reader.string("labels") else { return }
+  private static func labels(of reader: MappingReader) -> String? {
+    guard let text = reader.string("labels") else { return nil }
     do throws(LabelSelectorFault) {
       _ = try LabelSelector(parsing: ClusterWord.fill(text.value, ClusterWord.example))
     } catch {
@@ -84,6 +84,7 @@ struct RuleTemplate {
         "the label selector \(Problem.quote(text.value)) is wrong at character \(error.offset + 1)",
         why: error.what, howToFix: "write it like \"tier in (edge,all),!draft\"")
     }
+    return text.value
   }
 
   private static func types(of reader: MappingReader) -> GlobList? {

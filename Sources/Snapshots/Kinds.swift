@@ -203,3 +203,21 @@ public enum Kinds {
     row(group, kind, versions, "google.protobuf.Struct", plural, nil, clusterScoped: clusterScoped)
   }
 }
+
+extension TypeName {
+  /// Reads a type as people write it: `group/Kind`, or a name that it has on the wire, `group/version/Kind` or a classic
+  /// MCP collection; all of them mean the kind. Nil for anything else.
+  public init?(written text: String) {
+    if let kind = Kinds[collection: text] {
+      self = kind.type
+    } else if let name = TypeName(parsing: text) {
+      self = name
+    } else if let url = TypeURL(parsing: text), url.version.first == "v",
+      url.version.dropFirst().first?.isWholeNumber == true
+    {
+      self = url.type
+    } else {
+      return nil
+    }
+  }
+}

@@ -108,7 +108,7 @@ extension ControlLoop {
       let (rules, problems) = PolicyRules.parse(
         files.map { FileText(path: ForeignText.line($0.path), bytes: $0.content) })
       let text = problems.prefix(20).map(\.description).joined(separator: "\n")
-      return rules.map { .success($0) } ?? .failure(AdminReplyError(400, text))
+      return rules.map { .success($0) } ?? .failure(AdminReplyError(422, text))
     }
   }
 

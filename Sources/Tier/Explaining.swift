@@ -15,8 +15,8 @@ extension ControlLoop {
     do throws(SPIFFEError) { id = try SPIFFEID(parsing: identity) } catch {
       return .error(status: 400, error.description)
     }
-    guard let typeName = TypeName(parsing: type) else {
-      return .error(status: 400, "'\(type)' is not group/Kind")
+    guard let typeName = TypeName(written: type) else {
+      return .error(status: 400, "'\(ForeignText.line(type))' is not group/Kind")
     }
     let generation = crossings.generation.value
     let newest = generation?.snapshot.collections[typeName]?[name]
@@ -24,6 +24,9 @@ extension ControlLoop {
     let rules = generation?.rules ?? rules
     var explanation = rules.explanation(
       of: newest ?? served, type: typeName, name: name, as: id, absence: absence(of: typeName, name))
+    if newest != nil, let rejection = rejection(of: "\(typeName) \(name)") {
+      explanation.reason += "; a form of it was set aside at \(rejection.place): \(rejection.reason)"
+    }
     if let generation, let gate = gate(before: id, in: generation) {
       explanation.behind(gate, newest: newest, served: served)
     }
@@ -32,7 +35,9 @@ extension ControlLoop {
 
   /// Why there is no such object, as far as that is known; nil when nothing more is known.
   private func absence(of type: TypeName, _ name: String) -> String? {
-    if let place = setAside("\(type) \(name)") { return place }
+    if let rejection = rejection(of: "\(type) \(name)") {
+      return "It was set aside at \(rejection.place): \(rejection.reason)"
+    }
     let parts = name.utf8.split(separator: UInt8(ascii: "/"), maxSplits: 1).map { String($0) ?? "" }
     let (namespace, own) = parts.count == 2 ? (parts[0], parts[1]) : ("", name)
     let sources = plan.sources.map(\.name)

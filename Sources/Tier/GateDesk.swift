@@ -37,7 +37,7 @@ struct GateOrder: Sendable {
     case .thaw(let cluster): return .thaw(cluster: cluster)
     case .release(let cluster, nil): return .release(cluster, nil)
     case .release(let cluster, let name?):
-      guard let type = TypeName(parsing: name) else { throw .type(name) }
+      guard let type = TypeName(written: name) else { throw .type(name) }
       return .release(cluster, type)
     case .adopt: preconditionFailure("adopting a source is no business of the publisher")
     }

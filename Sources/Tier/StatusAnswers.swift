@@ -162,6 +162,10 @@ extension ControlLoop {
     do throws(SPIFFEError) { id = try SPIFFEID(parsing: identity) } catch {
       return .error(status: 400, error.description)
     }
+    let wanted = type.flatMap { TypeName(written: $0) }
+    if let type, wanted == nil {
+      return .error(status: 400, "'\(ForeignText.line(type))' is not group/Kind")
+    }
     guard let generation = crossings.generation.value else {
       return .error(status: 503, "Nothing has been published yet")
     }
@@ -169,7 +173,7 @@ extension ControlLoop {
     var writer = JSONWriter()
     writer.array { array in
       for (name, collection) in view.collections.sorted(by: { $0.key < $1.key })
-      where type == nil || name.description == type {
+      where wanted == nil || name == wanted {
         for resource in collection.resources { DumpEncoding.write(resource, to: &array) }
       }
     }
@@ -178,10 +182,9 @@ extension ControlLoop {
 }
 
 extension ControlLoop {
-  /// Where and why an object was set aside; nil when it was not.
-  func setAside(_ label: String) -> String? {
+  /// Where and why an object, or a form of it, was set aside; nil when it was not.
+  func rejection(of label: String) -> Rejection? {
     sources.entries.lazy.flatMap { $0.rejected + $0.filtered }.first { $0.resource == label }
-      .map { "It was set aside at \($0.place): \($0.reason)" }
   }
 }
 

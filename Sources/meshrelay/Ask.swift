@@ -25,11 +25,16 @@ struct Dump: ParsableCommand {
   @Option(name: .customLong("as"), help: ArgumentHelp("The SPIFFE ID to look as.", valueName: "spiffe-id"))
   var identity: String
   @Option(name: .long, help: "Only this type: group/Kind.") var type: String?
-  @Option(name: [.customShort("o"), .customLong("output")], help: "json or yaml.") var output = OutputForm
-    .json
+  @Option(name: [.customShort("o"), .customLong("output")], help: "json or yaml. Default: json.")
+  var output: OutputForm?
+  @Flag(name: .long, help: "As -o json.") var json = false
+
+  func validate() throws {
+    if json, output == .yaml { throw ValidationError("--json and -o yaml are two forms.") }
+  }
 
   func run() throws {
-    try finish(AskCommand(relay.admin, .dump(identity: identity, type: type)).run(as: output))
+    try finish(AskCommand(relay.admin, .dump(identity: identity, type: type)).run(as: output ?? .json))
   }
 }
 
@@ -40,7 +45,7 @@ struct Explain: ParsableCommand {
     abstract: "Says whether an identity sees a resource, and which rule decides.",
     discussion: """
       Asks the running relay, or with --config judges from files alone.
-      Exit code 0: visible; 1: not.
+      Exit code 0: visible; 1: not; 64: what is asked for cannot be.
       """)
 
   @OptionGroup var relay: AdminOption
@@ -50,6 +55,7 @@ struct Explain: ParsableCommand {
     name: .long,
     help: ArgumentHelp("Judge from this configuration, its policy and its directories.", valueName: "file"))
   var config: String?
+  @Flag(name: .long, help: "Print JSON, as without it.") var json = false
   @Argument(help: "group/Kind") var type: String
   @Argument(help: "NAMESPACE/NAME") var name: String
 

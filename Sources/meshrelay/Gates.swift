@@ -120,7 +120,8 @@ struct Diff: ParsableCommand {
     discussion: """
       From what is served now (or --from) to the newest snapshot (or --to), under the policy in force (or --policy, or \
       --shadow). Without options: what gates hold back. With --config from files alone: from the configured policy and \
-      directories to --policy and --manifests. Exit code 0: nothing; 1: something, or problems.
+      directories to --policy and --manifests. Exit code 0: nothing; 1: something, or problems; \
+      64: there is no such identity, cluster or version.
       """)
 
   @OptionGroup var relay: AdminOption
@@ -131,6 +132,7 @@ struct Diff: ParsableCommand {
   @Option(name: .long, help: ArgumentHelp("A policy file or folder to judge by instead.", valueName: "path"))
   var policy: String?
   @Flag(name: .long, help: "Judge by the shadow policy.") var shadow = false
+  @Flag(name: .long, help: "Print JSON, as without it.") var json = false
   @Option(
     name: .long,
     help: ArgumentHelp("Compare files alone, those of this configuration.", valueName: "file"))

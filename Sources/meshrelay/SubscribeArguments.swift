@@ -43,8 +43,9 @@ struct Policy: ParsableCommand {
       discussion: "Exit code 0: all hold; 1: problems or failed expectations.")
 
     @Argument(help: "Policy files or folders, judged together.") var files: [String]
+    @Flag(name: .long, help: "Print JSON.") var json = false
 
-    func run() throws { try finish(PolicyTestCommand(files: files).run()) }
+    func run() throws { try finish(PolicyTestCommand(files: files, json: json).run()) }
   }
 
   struct Union: ParsableCommand {

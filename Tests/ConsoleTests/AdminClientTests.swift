@@ -35,6 +35,10 @@ struct AdminClientTests {
     let error = #expect(throws: AdminClientError.self) { try client.body(of: .readyz) }
     #expect(error == .refused(status: 503, message: #"{"error":"not now\u001b"}"#))
     #expect(error?.exitCode == 1)
+    #expect(error?.questionExitCode == 1)
+    #expect(AdminClientError.refused(status: 400, message: "").questionExitCode == 64)
+    #expect(AdminClientError.refused(status: 404, message: "").questionExitCode == 64)
+    #expect(AdminClientError.refused(status: 422, message: "").questionExitCode == 1)
     #expect(try client.ask(.readyz).status == 503)
   }
 

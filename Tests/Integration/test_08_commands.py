@@ -290,6 +290,66 @@ def test_explain_says_that_an_object_was_set_aside(tiers):
     eventually(reason, lambda reason: "set aside" in reason and "bad.yaml" in reason, 10, "why it is not served")
 
 
+def test_explain_says_that_a_newer_form_was_set_aside(tiers):
+    path = tiers.manifests / "good.yaml"
+    path.write_text(virtual_service("good"))
+
+    def answer():
+        result = run(
+            "explain", "--json", "--admin", f"unix://{tiers.origin.admin_path}", "--as",
+            "spiffe://example.org/cluster/all/istiod", "istio/networking/v1alpha3/virtualservices", "shop/good")
+        return result.returncode, json.loads(result.stdout)["reason"]
+
+    eventually(answer, lambda found: found[0] == 0 and "set aside" not in found[1], 10, "it is served")
+    path.write_text(virtual_service("good").replace("hosts: [a.example.org]", "hosts: 7"))
+    eventually(
+        answer, lambda found: found[0] == 0 and "a form of it was set aside" in found[1] and "good.yaml:" in found[1],
+        10, "the last good version is served, and why it is not the newest")
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (["dump", "--type", "VirtualService"], "is not group/Kind"),
+    (["explain", "VirtualService", "shop/x"], "is not group/Kind"),
+    (["diff", "--from", "dead"], "is no version"),
+    (["diff", "--from", "deadbeef"], "No kept version"),
+    (["dump", "--as", "nobody"], "does not begin with spiffe://"),
+    (["diff", "--as", "spiffe://example.org/cluster/slip"], "No policy has a cluster"),
+])
+def test_a_slip_in_a_question_is_no_answer(shared_tiers, arguments, text):
+    whom = [] if "--as" in arguments else ["--as", "spiffe://example.org/cluster/shop/istiod"]
+    result = run(*arguments, *whom, "--admin", f"unix://{shared_tiers.edge.admin_path}")
+    assert (result.returncode, result.stdout) == (64, "") and text in result.stderr
+
+
+def test_a_type_may_be_asked_for_by_any_of_its_names(shared_tiers):
+    def dump(name):
+        result = run(
+            "dump", "--json", "--type", name, "--as", "spiffe://example.org/cluster/shop/istiod", "--admin",
+            f"unix://{shared_tiers.edge.admin_path}")
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    assert dump("networking.istio.io/VirtualService")
+    for name in ["networking.istio.io/v1beta1/VirtualService", "istio/networking/v1alpha3/virtualservices"]:
+        assert dump(name) == dump("networking.istio.io/VirtualService")
+
+
+def test_policy_test_prints_json_too(folder):
+    path = folder / "policy.yaml"
+    text = "clusters: [{name: a, identities: ['spiffe://td/a'], allow: [{namespaces: [foo]}]}]\n" \
+        "tests: [{as: spiffe://td/a, hidden: ['* bar/*']}]\n"
+    path.write_text(text)
+    result = run("policy", "test", "--json", path)
+    assert result.returncode == 0
+    assert json.loads(result.stdout) == {"sound": True, "expectations": 1, "clusters": 1, "problems": []}
+    path.write_text(text.replace("bar", "foo"))
+    result = run("policy", "test", "--json", path)
+    answer = json.loads(result.stdout)
+    assert result.returncode == 1 and answer["sound"] is False and "expectations" not in answer
+    [problem] = answer["problems"]
+    assert problem["place"] == f"{path}:2:38" and problem["severity"] == "error", problem
+
+
 def test_policy_union_prints_what_the_tier_above_must_grant(sound):
     sound.write_policy({
         "roles": [{"name": "tenant", "identities": ["spiffe://example.org/cluster/{cluster}/istiod"],

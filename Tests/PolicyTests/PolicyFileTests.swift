@@ -178,6 +178,24 @@ struct PolicyFileTests {
     #expect(problems(text).count == 7)
   }
 
+  @Test func aProblemHidesNoOtherAndIsToldOnce() {
+    let text = """
+      clusters:
+        - name: a
+          identities: [x]
+        - name: a
+          identities: ["spiffe://td/a"]
+          allow: [{ namespaces: [n], labels: "" }]
+        - { name: b, use: r }
+      """
+    let found = problems(text)
+    #expect(found.contains { $0.hasPrefix("p:4:11: the cluster \"a\" is defined twice") })
+    #expect(found.count { $0.contains("labels") } == 1)
+    #expect(
+      found.filter { $0.hasPrefix("p:7:") }.count == 1, "no identities are missed where roles are misspelt")
+    #expect(found.count == 4)
+  }
+
   @Test func anOwnPatternWithinAnOwnPatternIsNoOverlap() throws {
     _ = try rules(
       "clusters: [{name: a, identities: [\"spiffe://td/a\", \"spiffe://td/*\", \"spiffe://td/a\"]}]")

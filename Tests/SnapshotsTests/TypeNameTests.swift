@@ -26,6 +26,24 @@ struct TypeNameTests {
     #expect(TypeURL(parsing: text) == nil)
   }
 
+  @Test(arguments: [
+    ("networking.istio.io/VirtualService", "networking.istio.io/VirtualService"),
+    ("networking.istio.io/v1alpha3/VirtualService", "networking.istio.io/VirtualService"),
+    ("istio/networking/v1alpha3/virtualservices", "networking.istio.io/VirtualService"),
+    ("example.org/v2/Thing", "example.org/Thing"),
+    ("core/v1alpha1/MeshConfig", "core/MeshConfig"),
+  ])
+  func everyNameOfATypeIsRead(text: String, type: String) {
+    #expect(TypeName(written: text)?.description == type)
+  }
+
+  @Test(arguments: [
+    "", "VirtualService", "a/b/c", "a/v/c", "a/vx/c", "a//c", "istio/networking/v1alpha3/nothing",
+  ])
+  func whatNamesNoTypeIsNotRead(text: String) {
+    #expect(TypeName(written: text) == nil)
+  }
+
   @Test func theEmptyGroupIsCore() {
     #expect(TypeName(group: "", kind: "MeshConfig") == TypeName(parsing: "core/MeshConfig"))
     #expect(TypeName(parsing: "MeshConfig") == nil)

@@ -134,7 +134,7 @@ private struct Answer: Decodable {
     let bad = try origin.ask(
       .diff(
         DiffQuestion(.all, judge: .files(files + [.init(path: "/x/bad.yaml", content: Array("a: 1".utf8))]))))
-    #expect(bad.status == 400 && String(decoding: bad.body, as: UTF8.self).contains("/x/bad.yaml:1:1"))
+    #expect(bad.status == 422 && String(decoding: bad.body, as: UTF8.self).contains("/x/bad.yaml:1:1"))
     #expect(try origin.ask(.diff(DiffQuestion(.cluster("nobody")))).status == 404)
   }
 }

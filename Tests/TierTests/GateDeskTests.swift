@@ -123,7 +123,7 @@ private let a = "spiffe://example.org/a"
     #expect(
       try diff(
         DiffQuestion(.identity(a), judge: .files([.init(path: "p", content: Array("clusters: 1".utf8))])))[0]
-        .hasPrefix("400"))
+        .hasPrefix("422"))
     #expect(try diff(DiffQuestion(.identity("nobody")))[0].hasPrefix("400"))
     #expect(try diff(DiffQuestion(.identity(a), from: "00000000"))[0].hasPrefix("404"))
   }
