@@ -40,9 +40,14 @@ struct ClassViews: Sendable {
   /// Takes over the change of one type.
   mutating func apply(_ change: Merge.TypeChange, _ rules: PolicyRules) -> [Step] {
     var edits: [Int: Edits] = [:]
+    var (namespace, candidates) = (String?.none, [Int]())
     for resource in change.upserts {
       let facts = ResourceFacts(resource)
-      let candidates = index.candidates(type: change.type, namespace: resource.namespace)
+      // They come in the order of their namespaces.
+      if namespace != resource.namespace {
+        candidates = index.candidates(type: change.type, namespace: resource.namespace)
+        namespace = resource.namespace
+      }
       evaluations += UInt64(candidates.count)
       for candidate in candidates {
         if rules.isVisible(facts, class: candidate) {

@@ -294,7 +294,8 @@ public struct Publisher: Sendable {
 
   /// What was released above passes below us, too, for those who are not there to hear it now.
   private mutating func noteReleases(_ steps: [ClassViews.Step]) {
-    for step in steps {
+    guard !newest.removalCauses.isEmpty else { return }
+    for step in steps where !step.before.isEmpty {
       let released = Collection.difference(from: step.before, to: step.after).removed
         .filter { newest.removalCauses[step.type, $0] == .released }
       if !released.isEmpty { causes[step.classIndex].record(.released, type: step.type, names: released) }
@@ -314,8 +315,10 @@ public struct Publisher: Sendable {
         }
       }
       guard !type.upserts.isEmpty else { continue }
-      for resource in type.upserts {
-        ledger.returned(resource.wireName, type: type.type, rules, &views.index)
+      if ledger.remembers(type.type) {
+        for resource in type.upserts {
+          ledger.returned(resource.wireName, type: type.type, rules, &views.index)
+        }
       }
       for index in causes.indices where !causes[index].isEmpty {
         causes[index].forget(type: type.type, names: type.upserts.map(\.wireName))
@@ -361,6 +364,10 @@ public struct Publisher: Sendable {
     let places = gates.isEmpty ? nil : place(&all, number)
     if gates.isEmpty { kept.clear() }
     noteReleased()
+    if steps == nil || places != nil || current.places != nil {
+      let next = Generation(number: number, rules: rules, snapshot: newest, views: all, places: places)
+      all = ViewChanges(from: current, to: next).views
+    }
     current = Generation(number: number, rules: rules, snapshot: newest, views: all, places: places)
     defer { events = [] }
     return Publication(

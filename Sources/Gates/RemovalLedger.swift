@@ -63,6 +63,9 @@ struct RemovalLedger: Sendable {
     }
   }
 
+  /// Whether objects of a type were removed lately that do not exist again.
+  func remembers(_ type: TypeName) -> Bool { numbers[type]?.isEmpty == false }
+
   /// Notes that an object exists again.
   mutating func returned(_ name: String, type: TypeName, _ rules: PolicyRules, _ index: inout ClassIndex) {
     guard let number = numbers[type]?[name] else { return }

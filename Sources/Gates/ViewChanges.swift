@@ -37,6 +37,18 @@ struct ViewChanges {
     return found.sorted { ($0.classIndex, $0.type) < ($1.classIndex, $1.type) }
   }
 
+  /// The new views for those who have the old ones: thousands of clients take the same step, and none of them works it
+  /// out. Where clusters come to one view from several, most of them come from one that they had in common.
+  var views: [View] {
+    var views = new.views
+    var known: [View.Passage: Collection] = [:]
+    for (pair, _) in pairs.sorted(by: { $0.1.count < $1.1.count }) {
+      guard let before = pair.before else { continue }
+      views[pair.after] = views[pair.after].following(old.views[before], &known)
+    }
+    return views
+  }
+
   /// Which views lead to which, and for which clusters. Clusters that are new say nothing where another one does.
   private var pairs: [(Pair, [Int])] {
     let isSame = old.rules.hash == new.rules.hash
@@ -67,6 +79,13 @@ struct ViewChanges {
   private func changes(
     _ classIndex: Int, _ type: TypeName, from old: Collection, to new: Collection, _ clusters: [Int]
   ) -> [ViewChange] {
+    if old.isEmpty, !new.isEmpty {
+      return [
+        ViewChange(
+          classIndex: classIndex, clusters: clusters, type: type, version: new.version, added: new.names,
+          changed: [], removed: [])
+      ]
+    }
     let difference = Collection.difference(from: old, to: new)
     guard !difference.isEmpty else { return [] }
     let names = difference.changed.map(\.wireName)

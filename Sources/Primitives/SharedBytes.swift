@@ -32,8 +32,20 @@ public final class Slab: Sendable {
       start: base + offset, count: UInt32(count), inner: UInt32(inner), core: UInt32(core))
   }
 
-  public func withBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
-    unsafe body(UnsafeRawBufferPointer(start: base, count: count))
+  public func withBytes<R, Failure>(
+    _ body: (UnsafeRawBufferPointer) throws(Failure) -> R
+  ) throws(Failure) -> R {
+    unsafe try body(UnsafeRawBufferPointer(start: base, count: count))
+  }
+
+  /// The bytes of one of its segments.
+  public func withBytes<R, Failure>(
+    of segment: Segment, _ body: (UnsafeRawBufferPointer) throws(Failure) -> R
+  ) throws(Failure) -> R {
+    precondition(unsafe segment.start >= base, "a segment of another slab")
+    precondition(
+      unsafe (segment.start - base) + Int(segment.count) <= count, "a segment of another slab")
+    return unsafe try body(UnsafeRawBufferPointer(start: segment.start, count: Int(segment.count)))
   }
 }
 
@@ -80,7 +92,10 @@ public final class SegmentList: Sendable {
 
   public init(_ segments: [Segment], owners: [Slab]) {
     self.segments = segments
-    self.owners = owners
+    // Neighbours that came together share a slab.
+    var distinct: [Slab] = []
+    for owner in owners where distinct.last !== owner { distinct.append(owner) }
+    self.owners = distinct
     var (whole, inner, core) = (0, 0, 0)
     for segment in segments {
       whole += segment.byteCount(.whole)

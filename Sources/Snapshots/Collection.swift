@@ -153,6 +153,14 @@ public struct Collection: Sendable {
     return Difference(from: old.storage.chunks, to: new.storage.chunks)
   }
 
+  /// The same collection for those who come from `old`: what leads here is worked out once, and not by each of them.
+  public func following(_ old: Collection) -> Collection {
+    guard old.version != version, storage.step?.from != old.version else { return self }
+    return Collection(
+      chunks: storage.chunks,
+      step: Step(from: old.version, difference: Collection.difference(from: old, to: self)))
+  }
+
   /// The chunks, for tests of the chunking itself.
   var chunks: [Chunk] { storage.chunks }
 
@@ -200,6 +208,8 @@ public struct Collection: Sendable {
   }
 
   private static func latestByName(_ resources: [Resource]) -> [Resource] {
+    // Most come from something that is sorted.
+    if isAscending(resources) { return resources }
     let sorted = resources.enumerated().sorted {
       ($0.element.wireName, $0.offset) < ($1.element.wireName, $1.offset)
     }
@@ -210,6 +220,25 @@ public struct Collection: Sendable {
       result.append(resource)
     }
     return result
+  }
+}
+
+extension Collection {
+  fileprivate static func isAscending(_ resources: [Resource]) -> Bool {
+    var last: Resource?
+    for resource in resources {
+      if let last, last.wireName >= resource.wireName { return false }
+      last = resource
+    }
+    return true
+  }
+
+  /// Those that come from one source; this collection itself when all do.
+  public func part(of source: String) -> Collection {
+    var own: [Resource] = []
+    var others = 0
+    forEach { if $0.source == source { own.append($0) } else { others += 1 } }
+    return others == 0 ? self : Collection(own)
   }
 }
 

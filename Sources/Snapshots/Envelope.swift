@@ -211,7 +211,7 @@ struct MCPMetadata {
   }
 
   /// Go's zero time, the first second of the year 1: what Galley writes where there is no time.
-  private static let goZeroSeconds: Int64 = -62_135_596_800
+  static let goZeroSeconds: Int64 = -62_135_596_800
 
   func time(else seen: Timestamp) throws(AdmissionError) -> Timestamp {
     guard hasTime, seconds != MCPMetadata.goZeroSeconds || nanoseconds != 0 else { return seen }

@@ -233,16 +233,13 @@ public struct Merge: Sendable {
 
   /// Gives every source its part of a restored collection; false when some part is of none of them.
   private mutating func resume(_ type: TypeName, with whole: Collection) -> Bool {
-    let resources = whole.resources
     var given = 0
     for index in sources.indices {
-      let own = resources.filter { $0.source == sources[index].spec.name }
-      if !own.isEmpty {
-        sources[index].collections[type] = own.count == whole.count ? whole : Collection(own)
-      }
+      let own = whole.part(of: sources[index].spec.name)
+      if !own.isEmpty { sources[index].collections[type] = own }
       given += own.count
     }
-    return given == resources.count
+    return given == whole.count
   }
 
   private func isConfigured(_ source: String) -> Bool { sources.contains { $0.spec.name == source } }
@@ -250,10 +247,11 @@ public struct Merge: Sendable {
   /// Whether the source of a kept or restored object may supply it; where that source is gone, whether any may:
   /// a source under a new name must not begin with nothing.
   public func maySupply(_ resource: Resource) -> Bool {
-    let named = sources.filter { $0.spec.name == resource.source }
-    return (named.isEmpty ? sources : named).contains {
-      $0.spec.supplies(resource.type) && $0.spec.admits(resource)
+    // Names are unique among sources.
+    if let named = sources.first(where: { $0.spec.name == resource.source }) {
+      return named.spec.supplies(resource.type) && named.spec.admits(resource)
     }
+    return sources.contains { $0.spec.supplies(resource.type) && $0.spec.admits(resource) }
   }
 
   /// Whether a source is one that may be asked for a type.

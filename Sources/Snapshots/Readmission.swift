@@ -4,7 +4,7 @@
 // held when they were written and are not asked again. The version is read, not computed: it may rest on a
 // descriptor that is not at hand here, and a client that holds it must find it again after a restart.
 
-internal import Primitives
+public import Primitives
 
 extension Admission {
   /// Rebuilds an object from `Resource.encoded`. Throws when the bytes are not such an encoding.
@@ -54,5 +54,87 @@ extension Admission {
       namespace: namespace, name: name, labels: metadata.labels, annotations: metadata.annotations,
       createTime: try metadata.time(else: Timestamp(seconds: 0)), bodyMessage: body.messageName,
       body: body.value, source: source)
+  }
+}
+
+/// Rebuilds objects whose encodings lie in one slab: none of them is copied, and text that neighbours have in common
+/// is kept once.
+public struct Readmission {
+  private let type: TypeName
+  private let slab: Slab
+  private let kind: Kind?
+  private var namespace = ""
+  private var bodyMessage = ""
+
+  public init(type: TypeName, slab: Slab) {
+    self.type = type
+    self.slab = slab
+    kind = Kinds[type]
+  }
+
+  /// The object encoded in these bytes of the slab, whose wire name must be `name`. Throws when they are not such an
+  /// encoding.
+  public mutating func readmit(
+    _ range: Range<Int>, name: String, source: String
+  ) throws(AdmissionError) -> Resource {
+    if kind?.isBare != true, let resource = unaltered(range, name, source) { return resource }
+    let encoded = unsafe slab.withBytes { unsafe Array($0[range]) }
+    let resource = try Admission.readmit(type: type, encoded: encoded, source: source)
+    guard resource.wireName == name else {
+      throw .namesDisagree(wrapper: name, metadata: resource.wireName)
+    }
+    return resource
+  }
+
+  /// Nil when the bytes, or the name, are not what they are usually.
+  private mutating func unaltered(_ range: Range<Int>, _ name: String, _ source: String) -> Resource? {
+    unsafe slab.withBytes { all -> Resource? in
+      let bytes = unsafe UnsafeRawBufferPointer(rebasing: all[range])
+      guard let layout = unsafe ElementLayout(bytes), unsafe ByteRun(bytes, layout.name).isEqual(to: name),
+        let parts = unsafe split(bytes, layout.name),
+        let labels = unsafe ElementLayout.pairs(bytes, layout.labels, tag: ElementLayout.labelTag),
+        unsafe Readmission.take(bytes, parts.namespace, into: &namespace),
+        unsafe Readmission.take(bytes, layout.bodyMessage, into: &bodyMessage)
+      else { return nil }
+      let own: String
+      if parts.namespace.isEmpty {
+        own = name
+      } else if let text = unsafe String(validating: bytes[parts.name], as: UTF8.self) {
+        own = text
+      } else {
+        return nil
+      }
+      let segment = slab.segment(
+        offset: range.lowerBound, count: range.count, inner: layout.inner, core: layout.core)
+      return Resource(
+        layout, type: type, namespace: namespace, name: own, wireName: name, labels: labels,
+        bodyMessage: bodyMessage, source: source, segment, slab)
+    }
+  }
+
+  /// Namespace and name within a wire name, as `Admission.split` takes it apart; nil where that refuses it.
+  private func split(
+    _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>
+  ) -> (namespace: Range<Int>, name: Range<Int>)? {
+    let slash = UInt8(ascii: "/")
+    guard let at = unsafe ByteRun(bytes, range).firstIndex(of: slash) else {
+      return kind?.isClusterScoped == false ? nil : (range.lowerBound..<range.lowerBound, range)
+    }
+    // An empty namespace is for the careful way.
+    guard at > range.lowerBound, unsafe ByteRun(bytes, at + 1..<range.upperBound).firstIndex(of: slash) == nil
+    else {
+      return nil
+    }
+    return (range.lowerBound..<at, at + 1..<range.upperBound)
+  }
+
+  /// Makes `text` these bytes, and leaves it alone when it is. False when they are not UTF-8.
+  private static func take(
+    _ bytes: UnsafeRawBufferPointer, _ range: Range<Int>, into text: inout String
+  ) -> Bool {
+    if unsafe ByteRun(bytes, range).isEqual(to: text) { return true }
+    guard let fresh = unsafe String(validating: bytes[range], as: UTF8.self) else { return false }
+    text = fresh
+    return true
   }
 }

@@ -11,8 +11,9 @@ extension Resource {
     canonicalize: BodyCanonicalizer?
   ) -> Resource {
     let labels = labels.filter { !hidesLabel($0.key) }
-    let annotations = annotations.filter { !hidesAnnotation($0.key) }
-    guard labels.count < self.labels.count || annotations.count < self.annotations.count else { return self }
+    let all = self.annotations
+    let annotations = all.filter { !hidesAnnotation($0.key) }
+    guard labels.count < self.labels.count || annotations.count < all.count else { return self }
     let draft = ResourceDraft(
       namespace: namespace, name: name, labels: labels, annotations: annotations, createTime: createTime,
       bodyMessage: bodyMessage, body: body, source: source)

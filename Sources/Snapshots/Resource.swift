@@ -20,17 +20,17 @@ public final class Resource: Sendable {
   public let createTime: Timestamp
   /// Sorted by key, each key once.
   public let labels: [(key: String, value: String)]
-  /// Sorted by key, each key once.
-  public let annotations: [(key: String, value: String)]
   /// Name of the source it came from.
   public let source: String
   /// Full name of the body's protobuf message: `istio.networking.v1alpha3.VirtualService`.
   public let bodyMessage: String
   /// Its encoded bytes.
   public let segment: Segment
-  /// What the segment points into.
+  /// What the segment points into. Objects that were read from a store together share one.
   public let slab: Slab
   private let bodyByteCount: Int
+  /// Where in the segment the annotations begin; 0: there are none.
+  private let annotationsStart: Int
 
   /// Encodes an object that `Admission` found in order.
   init(_ draft: ResourceDraft, type: TypeName, wireName: String, version: Version, isBare: Bool) {
@@ -41,7 +41,6 @@ public final class Resource: Sendable {
     self.version = version
     createTime = draft.createTime
     labels = draft.labels
-    annotations = draft.annotations
     source = draft.source
     bodyMessage = draft.bodyMessage
     bodyByteCount = draft.body.count
@@ -49,20 +48,52 @@ public final class Resource: Sendable {
     slab = Slab(encoded.bytes)
     segment = slab.segment(
       offset: 0, count: encoded.bytes.count, inner: encoded.inner, core: encoded.core)
+    annotationsStart = encoded.annotations
+  }
+
+  /// One whose encoding lies in a slab already, as `layout` found it there.
+  init(
+    _ layout: ElementLayout, type: TypeName, namespace: String, name: String, wireName: String,
+    labels: [(key: String, value: String)], bodyMessage: String, source: String, _ segment: Segment,
+    _ slab: Slab
+  ) {
+    self.type = type
+    self.namespace = namespace
+    self.name = name
+    self.wireName = wireName
+    version = layout.version
+    createTime = layout.createTime
+    self.labels = labels
+    self.source = source
+    self.bodyMessage = bodyMessage
+    bodyByteCount = layout.body.count
+    annotationsStart = layout.annotations.isEmpty ? 0 : layout.annotations.lowerBound
+    self.segment = segment
+    self.slab = slab
   }
 
   /// The body alone, copied.
   public var body: [UInt8] {
-    unsafe slab.withBytes { unsafe Array($0.suffix(bodyByteCount)) }
+    unsafe slab.withBytes(of: segment) { unsafe Array($0.suffix(bodyByteCount)) }
+  }
+
+  /// Sorted by key, each key once. Read from the encoding whenever asked for: nobody asks often, and they may be as
+  /// large as the body.
+  public var annotations: [(key: String, value: String)] {
+    guard annotationsStart > 0 else { return [] }
+    return unsafe slab.withBytes(of: segment) { bytes in
+      unsafe ElementLayout.pairs(bytes, annotationsStart..<bytes.count, tag: ElementLayout.annotationTag)
+        ?? []
+    }
   }
 
   /// The whole element as the delta dialect carries it, tag and length included. Copied: for tests and stores.
   public var encoded: [UInt8] {
-    unsafe slab.withBytes { unsafe Array($0) }
+    unsafe slab.withBytes(of: segment) { unsafe Array($0) }
   }
 
   /// Bytes this object takes on the wire at most.
-  public var byteCount: Int { slab.count }
+  public var byteCount: Int { Int(segment.count) }
 
   /// Whether `other` is the same in everything that anyone can see, its source included.
   public func isInterchangeable(with other: Resource) -> Bool {
@@ -115,6 +146,8 @@ struct ResourceEncoding {
   /// 0 ≤ inner ≤ core ≤ bytes.count.
   private(set) var inner: Int
   private(set) var core: Int
+  /// Where the annotations begin; 0: there are none.
+  private(set) var annotations = 0
 
   static let anyPrefix = "type.googleapis.com/"
   static let envelopeURL = anyPrefix + "istio.mcp.v1alpha1.Resource"
@@ -122,8 +155,8 @@ struct ResourceEncoding {
   init(_ draft: ResourceDraft, wireName: String, version: String, isBare: Bool) {
     let bodyURL = ResourceEncoding.anyPrefix + draft.bodyMessage
     let url = isBare ? bodyURL : ResourceEncoding.envelopeURL
-    let metadata =
-      isBare ? [] : ResourceEncoding.metadata(draft, wireName: wireName, version: version)
+    let (metadata, annotationBytes) =
+      isBare ? ([], 0) : ResourceEncoding.metadata(draft, wireName: wireName, version: version)
     let bodyField = draft.body.isEmpty ? 0 : ProtobufWriter.fieldBytes(draft.body.count)
     let bodyAny = ProtobufWriter.fieldBytes(bodyURL.utf8.count) + bodyField
     let envelope = ProtobufWriter.fieldBytes(metadata.count) + ProtobufWriter.fieldBytes(bodyAny)
@@ -144,6 +177,7 @@ struct ResourceEncoding {
     if !isBare {
       writer.header(2, byteCount: envelope)
       writer.message(1, metadata)
+      if annotationBytes > 0 { annotations = writer.bytes.count - annotationBytes }
       writer.header(2, byteCount: bodyAny)
       writer.string(1, bodyURL)
     }
@@ -155,7 +189,10 @@ struct ResourceEncoding {
       bytes.count == ProtobufWriter.fieldBytes(element), "an encoded resource has the size announced in it")
   }
 
-  private static func metadata(_ draft: ResourceDraft, wireName: String, version: String) -> [UInt8] {
+  /// The metadata, which ends with the annotations, and how many bytes these take.
+  private static func metadata(
+    _ draft: ResourceDraft, wireName: String, version: String
+  ) -> (bytes: [UInt8], annotationBytes: Int) {
     var writer = ProtobufWriter()
     writer.string(1, wireName)
     writer.message(2) { time in
@@ -164,7 +201,8 @@ struct ResourceEncoding {
     }
     writer.string(3, version)
     writer.map(4, draft.labels)
+    let before = writer.bytes.count
     writer.map(5, draft.annotations)
-    return writer.bytes
+    return (writer.bytes, writer.bytes.count - before)
   }
 }

@@ -109,6 +109,28 @@ public struct View: Sendable {
 
   public var position: Position { snapshot.position }
 
+  /// From one content of a type to another.
+  public struct Passage: Hashable {
+    let from: Version
+    let to: Version
+  }
+
+  /// The same view for those who have `old` (`Collection.following`). `known`: what was worked out for other views.
+  public func following(_ old: View, _ known: inout [Passage: Collection]) -> View {
+    var collections = collections
+    for (type, collection) in collections {
+      guard let before = old.collections[type], !before.isEmpty, before.version != collection.version else {
+        continue
+      }
+      let passage = Passage(from: before.version, to: collection.version)
+      let following = known[passage] ?? collection.following(before)
+      known[passage] = following
+      collections[type] = following
+    }
+    return View(
+      number: number, collections: collections, snapshot: snapshot, causes: causes, grant: grant, form: form)
+  }
+
   public func state(of type: TypeName) -> TypeState {
     if let grant, type == GrantNotice.typeURL.type { return .ready(grant) }
     return switch snapshot.state(of: type) {

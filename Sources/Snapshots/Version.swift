@@ -18,6 +18,34 @@ public struct Version: Hashable, Comparable, Sendable, CustomStringConvertible {
     self.init(bytes: digest.prefix(Version.byteCount))
   }
 
+  /// Nil unless these are the 16 bytes of a hash.
+  public init?(_ bytes: UnsafeRawBufferPointer) {
+    guard bytes.count == Version.byteCount else { return nil }
+    high = UInt64(bigEndian: unsafe bytes.loadUnaligned(as: UInt64.self))
+    low = UInt64(bigEndian: unsafe bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+  }
+
+  /// Reads the 32 digits; nil unless they are lower-case hexadecimal ones.
+  init?(digits: UnsafeRawBufferPointer) {
+    guard digits.count == 2 * Version.byteCount else { return nil }
+    guard let high = unsafe Version.word(digits, from: 0), let low = unsafe Version.word(digits, from: 16)
+    else {
+      return nil
+    }
+    (self.high, self.low) = (high, low)
+  }
+
+  private static func word(_ digits: UnsafeRawBufferPointer, from start: Int) -> UInt64? {
+    var word: UInt64 = 0
+    for index in start..<start + 16 {
+      let byte = unsafe digits[index]
+      let value = byte &- (byte < UInt8(ascii: "a") ? UInt8(ascii: "0") : UInt8(ascii: "a") - 10)
+      guard value < (byte < UInt8(ascii: "a") ? 10 : 16) else { return nil }
+      word = word << 4 | UInt64(value)
+    }
+    return word
+  }
+
   /// Reads the 32 digits; nil for any other text (a foreign server's version, say).
   public init?(parsing text: String) {
     guard text.utf8.count == 2 * Version.byteCount, !text.utf8.contains(where: Version.isUpper),
@@ -43,11 +71,12 @@ public struct Version: Hashable, Comparable, Sendable, CustomStringConvertible {
   }
 
   func append(to target: inout [UInt8]) {
-    for word in [high, low] {
-      for shift in stride(from: 56, through: 0, by: -8) {
-        target.append(UInt8(truncatingIfNeeded: word >> UInt64(shift)))
-      }
-    }
+    Version.append(high.bigEndian, to: &target)
+    Version.append(low.bigEndian, to: &target)
+  }
+
+  private static func append(_ word: UInt64, to target: inout [UInt8]) {
+    unsafe withUnsafeBytes(of: word) { unsafe target.append(contentsOf: $0) }
   }
 
   public var description: String { Hex.encode(bytes) }
@@ -58,6 +87,29 @@ public struct Version: Hashable, Comparable, Sendable, CustomStringConvertible {
 
   private static func isUpper(_ byte: UInt8) -> Bool {
     (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+  }
+}
+
+/// The version of content that is at hand in several pieces. One hasher serves for many.
+public struct ContentHasher {
+  private var stream = SHA256Stream()
+  private var digest = [UInt8](repeating: 0, count: SHA256.byteCount)
+
+  public init() {}
+
+  public mutating func update(_ bytes: [UInt8]) { stream.update(bytes) }
+
+  public mutating func update(_ bytes: UnsafeRawBufferPointer) { unsafe stream.update(bytes) }
+
+  /// The version of everything since the start or the last `finish`.
+  public mutating func finish() -> Version {
+    stream.finish(into: &digest)
+    guard
+      let version = unsafe digest.withUnsafeBytes({
+        unsafe Version(UnsafeRawBufferPointer(rebasing: $0.prefix(Version.byteCount)))
+      })
+    else { preconditionFailure("SHA-256 shorter than its definition") }
+    return version
   }
 }
 
@@ -79,11 +131,7 @@ struct HashedContent {
   mutating func append(_ version: Version) { version.append(to: &bytes) }
 
   mutating func append(count: Int) {
-    var rest = UInt64(count)
-    for _ in 0..<8 {
-      bytes.append(UInt8(truncatingIfNeeded: rest))
-      rest >>= 8
-    }
+    unsafe withUnsafeBytes(of: UInt64(count).littleEndian) { unsafe bytes.append(contentsOf: $0) }
   }
 
   mutating func append(_ pairs: [(key: String, value: String)]) {

@@ -7,7 +7,7 @@ internal import Snapshots
 /// Collects what a seal covers. Every part is preceded by its length, so that no two different contents give
 /// the same bytes.
 struct SealedContent {
-  private var bytes: [UInt8] = []
+  private(set) var bytes: [UInt8] = []
 
   mutating func append(_ part: [UInt8]) {
     append(Int64(part.count))
@@ -34,15 +34,30 @@ struct SealedContent {
   var seal: Data { Data(Version(hashing: bytes).bytes) }
 }
 
-extension SealedContent {
-  /// The address of an element: its bytes, and what is known of it beside them.
-  static func address(of encoded: [UInt8], type: TypeName, source: String) -> Data {
-    var content = SealedContent()
-    content.bytes.reserveCapacity(
-      4 * 8 + type.group.utf8.count + type.kind.utf8.count + source.utf8.count + encoded.count)
-    content.append(type)
-    content.append(source)
-    content.append(encoded)
-    return content.seal
+/// Works out addresses of elements of one type: a hash over their bytes, and what is known of them beside these.
+struct ElementAddressing {
+  private let type: TypeName
+  private var hasher = ContentHasher()
+  /// What precedes the bytes of an element of `source`, but for their number.
+  private var start: [UInt8] = []
+  private var source: String?
+
+  init(_ type: TypeName) { self.type = type }
+
+  mutating func address(of encoded: UnsafeRawBufferPointer, source: String) -> Version {
+    if source != self.source {
+      var content = SealedContent()
+      content.append(type)
+      content.append(source)
+      (start, self.source) = (content.bytes, source)
+    }
+    hasher.update(start)
+    unsafe withUnsafeBytes(of: Int64(encoded.count).littleEndian) { unsafe hasher.update($0) }
+    unsafe hasher.update(encoded)
+    return hasher.finish()
+  }
+
+  mutating func address(of encoded: [UInt8], source: String) -> Version {
+    unsafe encoded.withUnsafeBytes { unsafe address(of: $0, source: source) }
   }
 }

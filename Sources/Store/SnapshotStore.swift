@@ -15,6 +15,8 @@ internal import Synchronization
 public final class SnapshotStore: Sendable {
   private struct State: Sendable {
     var database: DatabaseQueue?
+    /// The open file was found sound throughout.
+    var isProven = false
     /// What the file holds, when that is known.
     var written: WrittenState?
     var limits: HistoryLimits
@@ -47,13 +49,31 @@ public final class SnapshotStore: Sendable {
   /// What was saved last, proven; nil when nothing was. On `.setAside` there is nothing either, and later
   /// calls work on an empty store. `now` names a store that is set aside.
   public func restore(now: Timestamp) throws(StoreError) -> Restored? {
-    try use(now) { state, database in
+    try use(now, isSealed: true) { state, database in
       state.written = nil
-      let restored = try database.read { try StoreReading($0).restored() }
+      let restored = try SnapshotStore.restored(state, database)
       state.written = WrittenState(restored)
       state.wasRead = true
       return restored
     }
+  }
+
+  /// Reads the content and looks into the structure of the file at once, for a start is waited for. Its indexes, which
+  /// play no part in that, are compared before the next use (`prove`).
+  private static func restored(_ state: State, _ database: DatabaseQueue) throws -> Restored? {
+    if state.isProven { return try database.read { try StoreReading($0).restored() } }
+    var isSound = false
+    let outcome = Result {
+      try database.read { database in
+        try StoreReading(database).restored {
+          try StoreDatabase.prove(database)
+          isSound = true
+        }
+      }
+    }
+    // Whatever the reading met: if the structure is broken, that is why.
+    if !isSound { try database.read(StoreDatabase.prove) }
+    return try outcome.get()
   }
 
   /// Makes `snapshot` the last good one, in one transaction that writes what changed since the last save.
@@ -88,7 +108,7 @@ public final class SnapshotStore: Sendable {
 
   /// The files kept last; nil when none were.
   public func kept(_ role: KeptRole, now: Timestamp) throws(StoreError) -> [KeptFile]? {
-    try use(now) { _, database in try database.read { try StoreReading($0).kept(role) } }
+    try use(now, isSealed: true) { _, database in try database.read { try StoreReading($0).kept(role) } }
   }
 
   /// The kept versions that were complete, newest first; the first is the last good snapshot.
@@ -98,7 +118,10 @@ public final class SnapshotStore: Sendable {
 
   /// A kept version by its hash or the beginning of it, the newest of those with equal content.
   public func snapshot(version prefix: String, now: Timestamp) throws(StoreError) -> StoredSnapshot {
-    try use(now) { _, database in try database.read { try StoreReading($0).snapshot(prefix) } }
+    try use(now) { state, database in
+      let head = state.written?.collections
+      return try database.read { try StoreReading($0).snapshot(prefix, beside: head) }
+    }
   }
 
   /// Closes the file, so that it can be opened again. The next call opens it again by itself.
@@ -173,14 +196,19 @@ public final class SnapshotStore: Sendable {
     _ = try? database?.inDatabase { try $0.checkpoint(.truncate) }
   }
 
-  /// Opens the file if it is not, runs `body`, and deals with what goes wrong.
+  /// Opens the file if it is not, runs `body`, and deals with what goes wrong. `isSealed`: it only reads what is
+  /// proven by hashes, whatever the indexes say.
   private func use<Result: Sendable>(
-    _ now: Timestamp, _ body: (inout State, DatabaseQueue) throws -> Result
+    _ now: Timestamp, isSealed: Bool = false, _ body: (inout State, DatabaseQueue) throws -> Result
   ) throws(StoreError) -> Result {
     let outcome = state.withLock { state -> Swift.Result<Result, StoreError> in
       do {
-        if let open = state.database { return .success(try body(&state, open)) }
+        if let open = state.database {
+          try self.prove(&state, open, isSealed)
+          return .success(try body(&state, open))
+        }
         let database = try self.open()
+        state.isProven = false
         // One that only reads is not kept: the disk may take writes again.
         if !database.configuration.readonly { state.database = database }
         defer {
@@ -189,12 +217,21 @@ public final class SnapshotStore: Sendable {
             try? database.close()
           }
         }
+        try self.prove(&state, database, isSealed)
         return .success(try body(&state, database))
       } catch {
         return .failure(self.judge(error, &state, now))
       }
     }
     return try outcome.get()
+  }
+
+  /// Before a file is written, or anything but its last good snapshot is read.
+  private func prove(_ state: inout State, _ database: DatabaseQueue, _ isSealed: Bool) throws {
+    guard !state.isProven, !isSealed else { return }
+    try database.read(StoreDatabase.proveIndexes)
+    if !database.configuration.readonly { try database.inDatabase(StoreDatabase.complete) }
+    state.isProven = true
   }
 
   private func open() throws -> DatabaseQueue {

@@ -19,7 +19,8 @@ enum StoreDatabase {
   static let open = Int64.max
 
   /// Opens the file, which must exist, and makes the tables in an empty one. Throws `Damage`, `NewerFormat`
-  /// or what SQLite says.
+  /// or what SQLite says. Until `prove` has passed it, what is read may be incomplete or wrong, and nothing may be
+  /// written.
   static func connect(_ folder: StoreFolder) throws -> DatabaseQueue {
     let queue = try DatabaseQueue(path: folder.file, configuration: configuration())
     do {
@@ -30,9 +31,6 @@ enum StoreDatabase {
           try create(database)
         } else {
           try examine(database)
-          try database.execute(sql: standings)
-          try database.execute(sql: StoredGates.table)
-          try database.execute(sql: StoredMemory.tables)
         }
       }
       return queue
@@ -94,9 +92,26 @@ enum StoreDatabase {
     guard mark == applicationID else { throw Damage("not written by meshrelay") }
     if found > format { throw NewerFormat(number: found) }
     guard found == format else { throw Damage("unknown format \(found)") }
-    // Also compares every index with its table: a wrong index would find wrong elements.
-    let verdict = try String.fetchOne(database, sql: "PRAGMA integrity_check(1)")
-    guard verdict == "ok" else { throw Damage(verdict ?? "no answer to integrity_check") }
+  }
+
+  /// Throws `Damage` unless the structure of the whole file is sound. What is read can be believed then: its content
+  /// is proven by hashes.
+  static func prove(_ database: Database) throws { try demand("quick_check", of: database) }
+
+  /// Throws `Damage` unless every index also agrees with its table. A wrong index would find wrong elements, which
+  /// matters to writing and to going back; it takes twice as long.
+  static func proveIndexes(_ database: Database) throws { try demand("integrity_check", of: database) }
+
+  private static func demand(_ check: String, of database: Database) throws {
+    let verdict = try String.fetchOne(database, sql: "PRAGMA \(check)(1)")
+    guard verdict == "ok" else { throw Damage(verdict ?? "no answer to \(check)") }
+  }
+
+  /// Makes the tables that are younger than the format.
+  static func complete(_ database: Database) throws {
+    try database.execute(sql: standings)
+    try database.execute(sql: StoredGates.table)
+    try database.execute(sql: StoredMemory.tables)
   }
 
   /// Where the types of a source stand. Younger than the format: a file without it is read as one that does

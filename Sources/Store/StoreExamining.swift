@@ -20,7 +20,10 @@ extension SnapshotStore {
     do {
       let database = try StoreDatabase.connectReading(folder.file)
       defer { try? database.close() }
-      return try database.read { try StoreReading($0).restored() }
+      return try database.read { database in
+        try StoreDatabase.proveIndexes(database)
+        return try StoreReading(database).restored()
+      }
     } catch {
       switch StoreDatabase.verdict(on: error, folder) {
       case .error(let error): throw error

@@ -66,14 +66,16 @@ struct StoreReading {
 
   init(_ database: Database) { self.database = database }
 
-  /// The last good snapshot; nil in an empty store.
-  func restored() throws -> Restored? {
+  /// The last good snapshot; nil in an empty store. `meanwhile` runs while what was read is being proven on other
+  /// processors.
+  func restored(meanwhile: () throws -> Void = {}) throws -> Restored? {
     let head = try SnapshotRow.fetchAll(database, "WHERE number = (SELECT max(number) FROM snapshot)").first
     let types = try typeNames()
     let ready = try readyTypes()
     try check("types", StoreReading.sealed(ready), isEmpty: ready.isEmpty)
     guard let head else {
       guard ready.isEmpty else { throw Damage("the kept versions") }
+      try meanwhile()
       return nil
     }
     // An entry that begins or ends later would come or go with a publication that says nothing of it.
@@ -82,7 +84,9 @@ struct StoreReading {
       sql: "SELECT count(*) FROM entry WHERE since > ?1 OR (until > ?1 AND until < \(StoreDatabase.open))",
       arguments: [head.number])
     guard ahead == 0 else { throw Damage("an entry of a version that is not there yet") }
-    var found = try collections(at: head.number, types)
+    var content = try read(head.number, types)
+    try meanwhile()
+    var found = try content.collections()
     guard ready.isSuperset(of: found.keys) else { throw Damage("the types") }
     for type in ready where found[type] == nil { found[type] = .empty }
     let entry = try prove(head, found)
@@ -102,14 +106,15 @@ struct StoreReading {
     try SnapshotRow.fetchAll(database, "WHERE complete").map { try $0.entry() }
   }
 
-  func snapshot(_ prefix: String) throws -> StoredSnapshot {
+  /// `head`: the last good snapshot, where it is at hand.
+  func snapshot(_ prefix: String, beside head: [TypeName: Collection]?) throws -> StoredSnapshot {
     let found = try SnapshotRow.fetchAll(database, "WHERE complete")
       .filter { $0.version.description.hasPrefix(prefix) }
     guard let newest = found.first else { throw StoreError.noSuchVersion(prefix) }
     guard found.allSatisfy({ $0.version == newest.version }) else {
       throw StoreError.ambiguousVersion(prefix)
     }
-    let content = try collections(at: newest.number, typeNames())
+    let content = try collections(at: newest.number, typeNames(), beside: head)
     return StoredSnapshot(entry: try prove(newest, content), collections: content)
   }
 
@@ -141,36 +146,56 @@ struct StoreReading {
 
   private func typeNames() throws -> [Int64: TypeName] {
     let rows = try Row.fetchAll(database, sql: "SELECT id, grp, kind FROM type")
-    return Dictionary(
-      uniqueKeysWithValues: try rows.map {
-        (try $0.decode(Int64.self, atIndex: 0), try StoreReading.typeName($0, at: 1))
-      })
+    var names: [Int64: TypeName] = [:]
+    for row in rows {
+      let known = names.updateValue(
+        try StoreReading.typeName(row, at: 1), forKey: try row.decode(Int64.self, atIndex: 0))
+      guard known == nil else { throw Damage("the types") }
+    }
+    return names
   }
 
-  /// What a version holds, each element proven.
+  /// What a version holds, each element proven. What stands in the last good snapshot to this day is taken from `head`,
+  /// so that it costs, in time and memory, what has changed since.
   func collections(
-    at number: Int64, _ types: [Int64: TypeName]
+    at number: Int64, _ types: [Int64: TypeName], beside head: [TypeName: Collection]?
   ) throws -> [TypeName: Collection] {
-    var resources: [TypeName: [Resource]] = [:]
+    guard let head else {
+      var whole = try read(number, types)
+      return try whole.collections()
+    }
+    var entered: [TypeName: [String]] = [:]
+    let rows = try Row.fetchCursor(
+      database, sql: "SELECT type, name FROM entry WHERE since > ? AND until = ?",
+      arguments: [number, StoreDatabase.open])
+    while let row = try rows.next() {
+      guard let type = types[try row.decode(Int64.self, atIndex: 0)] else { throw Damage("a type") }
+      entered[type, default: []].append(try row.decode(String.self, atIndex: 1))
+    }
+    var past = try read(number, types, isPast: true)
+    var content = try past.collections()
+    for (type, collection) in head {
+      let left = collection.applying(upserts: content[type]?.resources ?? [], removals: entered[type] ?? [])
+      content[type] = left.isEmpty ? nil : left
+    }
+    return content
+  }
+
+  /// Reads what a version holds; it is proven meanwhile. `isPast`: only what ended since.
+  private func read(
+    _ number: Int64, _ types: [Int64: TypeName], isPast: Bool = false
+  ) throws -> ElementProof {
+    var proof = ElementProof(types)
     let rows = try Row.fetchCursor(
       database,
       sql: """
         SELECT entry.type, entry.name, element.address, element.source, element.bytes
         FROM entry JOIN element ON element.id = entry.element
-        WHERE entry.since <= ?1 AND entry.until > ?1 ORDER BY entry.type, entry.name
-        """, arguments: [number])
-    var waiting: [StoredElement] = []
-    while true {
-      let row = try rows.next()
-      if let row { waiting.append(try StoredElement(row, types)) }
-      guard row == nil || waiting.count == StoredElement.provenAtOnce else { continue }
-      for resource in try StoredElement.prove(waiting) {
-        resources[resource.type, default: []].append(resource)
-      }
-      waiting.removeAll(keepingCapacity: true)
-      if row == nil { break }
-    }
-    return resources.mapValues { Collection($0) }
+        WHERE entry.since <= ?1 AND entry.until > ?1 AND (entry.until <> \(StoreDatabase.open) OR NOT ?2)
+        ORDER BY entry.type, entry.name
+        """, arguments: [number, isPast])
+    while let row = try rows.next() { try proof.take(row) }
+    return proof
   }
 
   /// Entries of the past whose objects `condition` selects, each proven. Reads all of the past, in pieces, and holds on
@@ -185,18 +210,19 @@ struct StoreReading {
         FROM entry JOIN element ON element.id = entry.element WHERE entry.until < \(StoreDatabase.open)
         """)
     var found: [(type: TypeName, name: String, span: EndedSpan)] = []
-    var (waiting, spans) = ([StoredElement](), [EndedSpan]())
+    var proof = ElementProof(types)
+    var spans: [EndedSpan] = []
     while true {
       let row = try rows.next()
       if let row {
-        waiting.append(try StoredElement(row, types))
+        try proof.take(row)
         spans.append(try EndedSpan(row, at: 5))
       }
-      guard row == nil || waiting.count == StoredElement.provenAtOnce else { continue }
-      for (resource, span) in zip(try StoredElement.prove(waiting), spans) where condition(resource) {
+      guard row == nil || spans.count == ElementProof.pieceMost else { continue }
+      for (resource, span) in zip(try proof.resources(), spans) where condition(resource) {
         found.append((resource.type, resource.wireName, span))
       }
-      waiting.removeAll(keepingCapacity: true)
+      proof = ElementProof(types)
       spans.removeAll(keepingCapacity: true)
       if row == nil { return found }
     }

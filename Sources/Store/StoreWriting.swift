@@ -30,10 +30,11 @@ struct StoreWriting {
     guard let head = step.result.head else { return }
     for edits in step.types {
       let type = try typeID(edits.type)
+      var addressing = ElementAddressing(edits.type)
       for name in edits.removals { try remove(name, type, head.number) }
       for resource in edits.upserts {
         try close(resource.wireName, type, head.number)
-        try open(resource, type, head.number)
+        try open(resource, type, head.number, &addressing)
       }
     }
     try noteReadiness(of: Set(step.result.collections.keys))
@@ -43,9 +44,11 @@ struct StoreWriting {
 
   // MARK: entries
 
-  private func open(_ resource: Resource, _ type: Int64, _ number: Int64) throws {
+  private func open(
+    _ resource: Resource, _ type: Int64, _ number: Int64, _ addressing: inout ElementAddressing
+  ) throws {
     let encoded = resource.encoded
-    let address = SealedContent.address(of: encoded, type: resource.type, source: resource.source)
+    let address = Data(addressing.address(of: encoded, source: resource.source).bytes)
     let find = try database.cachedStatement(sql: "SELECT id FROM element WHERE address = ?")
     var element = try Int64.fetchOne(find, arguments: [address])
     if element == nil {

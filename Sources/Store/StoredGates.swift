@@ -147,7 +147,7 @@ extension StoreReading {
       guard let kind = Gate.Kind(rawValue: record.kind), let number = record.number,
         let version = record.version, let position = record.position.flatMap({ Position(stored: $0) })
       else { throw Damage("a gate") }
-      if contents[number] == nil { contents[number] = try content(number, types) }
+      if contents[number] == nil { contents[number] = try content(number, types, beside: head.collections) }
       var gate = try Gate(
         kind, version, position, record, content: contents[number] ?? head.collections)
       if contents[number] == nil {
@@ -181,9 +181,11 @@ extension StoreReading {
     }
   }
 
-  private func content(_ number: Int64, _ types: [Int64: TypeName]) throws -> [TypeName: Collection]? {
+  private func content(
+    _ number: Int64, _ types: [Int64: TypeName], beside head: [TypeName: Collection]
+  ) throws -> [TypeName: Collection]? {
     guard let row = try SnapshotRow.fetchAll(database, "WHERE number = ?", [number]).first else { return nil }
-    let content = try collections(at: number, types)
+    let content = try collections(at: number, types, beside: head)
     _ = try prove(row, content)
     return content
   }

@@ -361,9 +361,7 @@ struct HeldPart {
 extension Restored {
   fileprivate func part(of source: String) -> HeldPart {
     let mark = sources.first { $0.name == source }
-    let own = collections.mapValues { collection in
-      Collection(collection.resources.filter { $0.source == source })
-    }
+    let own = collections.mapValues { $0.part(of: source) }
     return HeldPart(collections: own, positions: mark?.standings(of: own.keys) ?? [:])
   }
 }

@@ -51,6 +51,32 @@ struct CollectionTests {
     #expect(large.chunks.count > 100)
   }
 
+  @Test func followingIsTheSameWithItsStep() {
+    let old = Collection((0..<300).map { resource("r\($0)") })
+    let new = Collection((5..<310).map { resource("r\($0)", body: $0 % 3 == 0 ? "new" : "body") })
+    let plain = Collection.difference(from: old, to: new)
+    let following = new.following(old)
+    #expect(following.version == new.version && following.names == new.names)
+    #expect(following.body(.whole).bytes == new.body(.whole).bytes)
+    let first = Collection.difference(from: old, to: following)
+    #expect(first.changed.map(\.wireName) == plain.changed.map(\.wireName) && first.removed == plain.removed)
+    // Worked out once: whoever asks is given the same.
+    #expect(first.segments === Collection.difference(from: old, to: following).segments)
+    #expect(Collection.difference(from: old, to: new).segments !== plain.segments)
+  }
+
+  @Test func onePartIsThatOfItsSource() {
+    let whole = Collection([resource("a"), resource("b"), resource("c")])
+    #expect(whole.part(of: "central").version == whole.version && whole.part(of: "else").isEmpty)
+    let mixed = whole.applying(
+      upserts: [
+        try? Admission.admit(
+          type: virtualService, draft: draft("b", body: "other", source: "else"), limits: Limits())
+      ].compactMap { $0 })
+    #expect(
+      mixed.part(of: "central").names == ["prod/a", "prod/c"] && mixed.part(of: "else").names == ["prod/b"])
+  }
+
   @Test func emptyIsEmpty() {
     #expect(Collection.empty.version == Collection([]).version)
     #expect(

@@ -32,12 +32,6 @@ struct EditedStoreTests {
     "DELETE FROM source",
     "DELETE FROM seal WHERE name = 'types'",
     "DROP TABLE departed",
-    // An index that is not the table's: what it would find is something else.
-    """
-    PRAGMA writable_schema = ON;
-    UPDATE sqlite_master SET sql = 'CREATE INDEX entry_element ON entry(element) WHERE element < 0'
-    WHERE name = 'entry_element'
-    """,
     "PRAGMA user_version = 0",
     "PRAGMA application_id = 0",
   ]
@@ -56,6 +50,40 @@ struct EditedStoreTests {
     #expect(folder.names.contains { $0.contains("aside") })
     #expect(try store.restore(now: noon) == nil)
     store.close()
+  }
+
+  /// An index that is not the table's: what it would find is something else. What was saved is proven without it and
+  /// served; nothing is written or looked up by it.
+  @Test func aWrongIndexIsFoundBeforeItIsUsed() throws {
+    for use in 0..<3 {
+      let folder = TemporaryFolder()
+      let store = SnapshotStore(folder: folder.path)
+      var world = World()
+      world.set([resource("a"), resource("b", body: [1])])
+      try store.save(world.snapshot, sources: world.sources, now: noon)
+      let whole = portrait(world.snapshot)
+      store.close()
+      try edit(
+        folder,
+        """
+        PRAGMA writable_schema = ON;
+        UPDATE sqlite_master SET sql = 'CREATE INDEX entry_element ON entry(element) WHERE element < 0'
+        WHERE name = 'entry_element'
+        """)
+      #expect(portrait(try store.restore(now: noon)) == whole)
+      #expect(!folder.names.contains { $0.contains("aside") })
+      world.set([resource("a", body: [2])])
+      switch use {
+      case 0: #expect(try store.save(world.snapshot, sources: world.sources, now: noon) != nil)
+      case 1: #expect(throws: StoreError.self) { try store.history(now: noon) }
+      default: #expect(throws: StoreError.self) { try store.keep([], as: .policy, now: noon) }
+      }
+      #expect(folder.names.contains { $0.contains("aside") })
+      // What is served is saved anew.
+      try store.save(world.snapshot, sources: world.sources, now: noon)
+      #expect(portrait(try store.restore(now: noon)) == portrait(world.snapshot))
+      store.close()
+    }
   }
 
   @Test func editedPolicyIsNotUsed() throws {

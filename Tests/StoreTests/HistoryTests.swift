@@ -50,6 +50,32 @@ struct HistoryTests {
     store.close()
   }
 
+  /// What did not change since is the very object that is served: going back costs what changed.
+  @Test func aKeptVersionSharesWhatStands() throws {
+    let store = SnapshotStore(folder: folder.path)
+    defer { store.close() }
+    var world = World()
+    world.set((0..<400).map { resource("r\($0)") })
+    try store.save(world.snapshot, sources: [], now: noon)
+    let old = world.snapshot
+    world.set([resource("r7", body: [1]), resource("new")])
+    world.remove("prod/r9")
+    try store.save(world.snapshot, sources: [], now: noon)
+    let before = try store.snapshot(version: old.version.description, now: noon)
+    #expect(content(before.collections) == content(old.collections))
+    let served = try #require(world.collections[virtualService])
+    let shared = before.collections[virtualService]?.resources.filter { served[$0.wireName] === $0 }
+    #expect(shared?.count == 398)
+    // The same without anything in memory.
+    store.close()
+    let alone = try store.snapshot(version: old.version.description, now: noon)
+    #expect(content(alone.collections) == content(old.collections))
+    // A restart that finds a version kept by nothing in memory gives the same, too.
+    _ = try store.restore(now: noon)
+    let again = try store.snapshot(version: old.version.description, now: noon)
+    #expect(content(again.collections) == content(old.collections))
+  }
+
   @Test func aVersionIsFoundByItsBeginning() throws {
     let store = SnapshotStore(folder: folder.path)
     var world = World()
