@@ -46,6 +46,7 @@ final class Client: TimerHandler {
     self.sink = sink
     statusPacing = ResendPacing(limits: serving.limits)
     connectedAt = serving.loop.wallClock
+    connection.surround(with: self, lines: 3)
     watchExpiry()
   }
 

@@ -66,7 +66,6 @@ final class ClientStream: CallHandler, TimerHandler {
     socket = client.connection.socketID
     client.connection.surround(with: self, lines: 8)
     client.connection.surround(with: call, lines: 3)
-    client.connection.surround(with: client, lines: 3)
     call.accept()
     // Says nothing but that we are here; no configuration leaves anywhere but in `pump`.
     if let greeting = role.greeting {

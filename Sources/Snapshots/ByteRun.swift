@@ -1,6 +1,8 @@
-// Bytes among others, compared in place.
+// Bytes among others, compared in place: every object of a start comes by here.
 
-/// Some bytes among others. Compared eight at a time: every object of a start comes by here.
+internal import Glibc
+
+/// Some bytes among others.
 @safe
 struct ByteRun {
   private let bytes: UnsafeRawBufferPointer
@@ -31,27 +33,12 @@ struct ByteRun {
 
   private func begins(with other: ByteRun) -> Bool {
     guard other.count <= count else { return false }
-    let (ours, theirs) = (range.lowerBound, other.range.lowerBound)
-    var at = 0
-    while at + 8 <= other.count {
-      let left = unsafe bytes.loadUnaligned(fromByteOffset: ours + at, as: UInt64.self)
-      let right = unsafe other.bytes.loadUnaligned(fromByteOffset: theirs + at, as: UInt64.self)
-      if left != right { return false }
-      at += 8
+    guard other.count > 0, let ours = unsafe bytes.baseAddress, let theirs = unsafe other.bytes.baseAddress
+    else {
+      return other.count == 0
     }
-    while at < other.count {
-      if unsafe bytes[ours + at] != other.bytes[theirs + at] { return false }
-      at += 1
-    }
-    return true
+    return unsafe memcmp(ours + range.lowerBound, theirs + other.range.lowerBound, other.count) == 0
   }
 
-  func firstIndex(of byte: UInt8) -> Int? {
-    var at = range.lowerBound
-    while at < range.upperBound {
-      if unsafe bytes[at] == byte { return at }
-      at += 1
-    }
-    return nil
-  }
+  func firstIndex(of byte: UInt8) -> Int? { unsafe bytes[range].firstIndex(of: byte) }
 }

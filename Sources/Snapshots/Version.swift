@@ -13,16 +13,27 @@ public struct Version: Hashable, Comparable, Sendable, CustomStringConvertible {
 
   /// The version of this content.
   public init(hashing content: [UInt8]) {
-    let digest = SHA256.hash(content)
+    self.init(digest: SHA256.hash(content))
+  }
+
+  /// Of a whole digest.
+  fileprivate init(digest: [UInt8]) {
     precondition(digest.count >= Version.byteCount, "SHA-256 shorter than its definition")
-    self.init(bytes: digest.prefix(Version.byteCount))
+    (high, low) = unsafe digest.withUnsafeBytes { unsafe Version.words($0) }
   }
 
   /// Nil unless these are the 16 bytes of a hash.
   public init?(_ bytes: UnsafeRawBufferPointer) {
     guard bytes.count == Version.byteCount else { return nil }
-    high = UInt64(bigEndian: unsafe bytes.loadUnaligned(as: UInt64.self))
-    low = UInt64(bigEndian: unsafe bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+    (high, low) = unsafe Version.words(bytes)
+  }
+
+  /// The first 16 of `bytes`, of which there are so many.
+  private static func words(_ bytes: UnsafeRawBufferPointer) -> (high: UInt64, low: UInt64) {
+    (
+      UInt64(bigEndian: unsafe bytes.loadUnaligned(as: UInt64.self)),
+      UInt64(bigEndian: unsafe bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+    )
   }
 
   /// Reads the 32 digits; nil unless they are lower-case hexadecimal ones.
@@ -48,18 +59,11 @@ public struct Version: Hashable, Comparable, Sendable, CustomStringConvertible {
 
   /// Reads the 32 digits; nil for any other text (a foreign server's version, say).
   public init?(parsing text: String) {
-    guard text.utf8.count == 2 * Version.byteCount, !text.utf8.contains(where: Version.isUpper),
-      let bytes = Hex.decode(text)
-    else { return nil }
-    self.init(bytes: bytes[...])
-  }
-
-  private init(bytes: ArraySlice<UInt8>) {
-    var words: (UInt64, UInt64) = (0, 0)
-    for (index, byte) in bytes.enumerated() {
-      if index < 8 { words.0 = words.0 << 8 | UInt64(byte) } else { words.1 = words.1 << 8 | UInt64(byte) }
+    var text = text
+    guard let version = text.withUTF8({ unsafe Version(digits: UnsafeRawBufferPointer($0)) }) else {
+      return nil
     }
-    (high, low) = words
+    self = version
   }
 
   /// The 16 bytes of the hash.
@@ -84,10 +88,6 @@ public struct Version: Hashable, Comparable, Sendable, CustomStringConvertible {
   public static func < (left: Version, right: Version) -> Bool {
     (left.high, left.low) < (right.high, right.low)
   }
-
-  private static func isUpper(_ byte: UInt8) -> Bool {
-    (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
-  }
 }
 
 /// The version of content that is at hand in several pieces. One hasher serves for many.
@@ -104,12 +104,7 @@ public struct ContentHasher {
   /// The version of everything since the start or the last `finish`.
   public mutating func finish() -> Version {
     stream.finish(into: &digest)
-    guard
-      let version = unsafe digest.withUnsafeBytes({
-        unsafe Version(UnsafeRawBufferPointer(rebasing: $0.prefix(Version.byteCount)))
-      })
-    else { preconditionFailure("SHA-256 shorter than its definition") }
-    return version
+    return Version(digest: digest)
   }
 }
 

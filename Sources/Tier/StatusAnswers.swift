@@ -190,9 +190,10 @@ extension ControlLoop {
 
 extension PolicyStatus {
   fileprivate func with(ungranted: [UngrantedStatus]) -> PolicyStatus {
-    var all = PolicyStatus(state: state, loadedAt: loadedAt, hash: hash, error: error, ungranted: ungranted)
-    (all.warnings, all.warningsTotal) = (warnings, warningsTotal)
-    return all
+    var whole = self
+    whole.ungranted = Array(ungranted.prefix(PolicyStatus.ungrantedListed))
+    whole.ungrantedTotal = ungranted.count
+    return whole
   }
 }
 
