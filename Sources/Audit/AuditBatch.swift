@@ -1,38 +1,26 @@
-// Records of one thread on their way to the writer: encoded where they happen, with everything but their place
-// in the chain. A loop appends prepared pieces, so that a record costs it a copy of some hundred bytes.
+// Records of one thread on their way to the writer: everything but their place in the chain. Most of a serve loop's
+// records are the same few pieces over and over; of those a batch has the numbers only (`AuditPiece`).
 
 public import Primitives
-public import SPIFFE
-
-/// A piece of a line, encoded once and used for many records: who, or what.
-public struct AuditPiece: Sendable, Equatable {
-  let bytes: [UInt8]
-
-  /// Who: an identity and its cluster.
-  public init(spiffeID: SPIFFEID, cluster: String) {
-    self.init(of: AuditRecord(.deliver, spiffeID: spiffeID, cluster: cluster))
-  }
-
-  /// What: a version of a type, and where it stands. `view` says of which version it is a part.
-  public init(type: String, version: String, view: String? = nil, sequence: UInt64? = nil) {
-    var record = AuditRecord(.deliver, type: type, version: version, sequence: sequence)
-    if view != version { record.view = view }
-    self.init(of: record)
-  }
-
-  private init(of record: AuditRecord) {
-    // Between the event and the closing brace.
-    let event = AuditBatch.opening(.deliver)
-    bytes = Array(record.tail.dropFirst(event.count).dropLast())
-  }
-}
 
 /// Records in order. Empty is free.
 public struct AuditBatch: Sendable {
-  /// Tails of all records, one after the other.
-  public private(set) var bytes: [UInt8] = []
-  /// Where each ends.
-  public private(set) var ends: [Int] = []
+  enum Entry: Sendable {
+    /// A record that stands in `bytes`, up to there.
+    case whole(end: Int)
+    /// A record made of two pieces.
+    case pieced(AuditRecord.Event, who: UInt32, what: UInt32)
+    /// No record: the number means this piece from here on. By its place in `definitions`.
+    case definition(Int, as: UInt32)
+  }
+
+  private(set) var entries: [Entry] = []
+  /// Tails of whole records, one after the other.
+  private(set) var bytes: [UInt8] = []
+  private(set) var definitions: [AuditPiece] = []
+  public private(set) var count = 0
+  /// Bytes of all tails as they will be written, and of definitions.
+  public private(set) var byteCount = 0
   /// When the first of them happened; all have this time.
   public private(set) var time = Timestamp(seconds: 0)
 
@@ -47,37 +35,43 @@ public struct AuditBatch: Sendable {
 
   /// Forgets the records and keeps their memory, unless a flood made it large.
   public mutating func removeAll() {
-    guard bytes.capacity <= AuditBatch.keptBytes else {
+    guard byteCount <= AuditBatch.keptBytes else {
       self = AuditBatch()
       return
     }
+    entries.removeAll(keepingCapacity: true)
     bytes.removeAll(keepingCapacity: true)
-    ends.removeAll(keepingCapacity: true)
+    definitions.removeAll(keepingCapacity: true)
+    (count, byteCount) = (0, 0)
   }
 
-  public var isEmpty: Bool { ends.isEmpty }
-  public var count: Int { ends.count }
+  /// Nothing to write and nothing to tell.
+  public var isEmpty: Bool { entries.isEmpty }
 
   public mutating func append(_ record: AuditRecord, at now: @autoclosure () -> Timestamp) {
-    if isEmpty { time = now() }
+    if count == 0 { time = now() }
+    let start = bytes.count
     bytes.append(contentsOf: record.tail)
-    ends.append(bytes.count)
+    entries.append(.whole(end: bytes.count))
+    count += 1
+    byteCount += bytes.count - start
   }
 
-  /// The record of an event made from prepared pieces.
+  /// The record of an event made of pieces that were named in this batch or an earlier one of its maker.
   public mutating func append(
-    _ event: AuditRecord.Event, _ who: AuditPiece, _ what: AuditPiece, at now: @autoclosure () -> Timestamp
+    _ event: AuditRecord.Event, _ who: PieceNumbers.Name, _ what: PieceNumbers.Name,
+    at now: @autoclosure () -> Timestamp
   ) {
-    if isEmpty { time = now() }
-    switch event {
-    case .deliver: bytes.append(contentsOf: AuditBatch.deliver)
-    case .ack: bytes.append(contentsOf: AuditBatch.ack)
-    default: bytes.append(contentsOf: AuditBatch.opening(event))
-    }
-    bytes.append(contentsOf: who.bytes)
-    bytes.append(contentsOf: what.bytes)
-    bytes.append(UInt8(ascii: "}"))
-    ends.append(bytes.count)
+    if count == 0 { time = now() }
+    entries.append(.pieced(event, who: who.number, what: what.number))
+    count += 1
+    byteCount += Int(who.byteCount) + Int(what.byteCount) + AuditBatch.openingBytes
+  }
+
+  mutating func define(_ piece: AuditPiece, as number: UInt32) {
+    definitions.append(piece)
+    entries.append(.definition(definitions.count - 1, as: number))
+    byteCount += piece.bytes.count
   }
 
   /// Puts what followed at the end; the time of the earlier part stays.
@@ -86,13 +80,23 @@ public struct AuditBatch: Sendable {
       self = later
       return
     }
-    let start = bytes.count
+    if count == 0 { time = later.time }
+    let (start, defined) = (bytes.count, definitions.count)
     bytes.append(contentsOf: later.bytes)
-    for end in later.ends { ends.append(start + end) }
+    definitions.append(contentsOf: later.definitions)
+    for entry in later.entries {
+      switch entry {
+      case .whole(let end): entries.append(.whole(end: start + end))
+      case .pieced: entries.append(entry)
+      case .definition(let place, let number): entries.append(.definition(defined + place, as: number))
+      }
+    }
+    count += later.count
+    byteCount += later.byteCount
   }
 
-  private static let deliver = opening(.deliver)
-  private static let ack = opening(.ack)
+  /// Of what stands around two pieces, about.
+  private static let openingBytes = 18
 
   static func opening(_ event: AuditRecord.Event) -> [UInt8] {
     Array(#""event":"\#(event.rawValue)""#.utf8)

@@ -38,27 +38,53 @@ public struct AuditChain: Sendable {
     self.lost = lost
   }
 
-  /// Adds the lines of a batch to `lines`.
-  public mutating func append(_ batch: AuditBatch, to lines: inout [UInt8]) {
+  /// Adds the lines of a batch to `lines`. `pieces`: what the numbers of the batch's maker mean, kept from batch to
+  /// batch.
+  public mutating func append(_ batch: AuditBatch, _ pieces: inout KnownPieces, to lines: inout [UInt8]) {
     var opening = LineOpening(time: batch.time, after: head)
     var hasher = LineHasher()
-    lines.reserveCapacity(lines.count + batch.bytes.count + batch.count * (opening.bytes.count + 16))
+    lines.reserveCapacity(lines.count + batch.byteCount + batch.count * (opening.bytes.count + 16))
     var start = 0
-    for end in batch.ends {
+    for entry in batch.entries {
       let line = lines.count
-      lines.append(contentsOf: opening.bytes)
-      appendLost(to: &lines)
-      lines.append(contentsOf: batch.bytes[start..<end])
+      switch entry {
+      case .definition(let place, let number):
+        pieces.define(batch.definitions[place], as: number)
+        continue
+      case .whole(let end):
+        lines.append(contentsOf: opening.bytes)
+        appendLost(to: &lines)
+        lines.append(contentsOf: batch.bytes[start..<end])
+        start = end
+      case .pieced(let event, let who, let what):
+        lines.append(contentsOf: opening.bytes)
+        appendLost(to: &lines)
+        lines.append(contentsOf: AuditChain.opening(event))
+        pieces.append(who, to: &lines)
+        pieces.append(what, to: &lines)
+        lines.append(UInt8(ascii: "}"))
+      }
       hasher.hash(lines, from: line)
       opening.follow(hasher.digest)
       lines.append(UInt8(ascii: "\n"))
-      start = end
     }
     head = opening.head
   }
 
+  private static let deliver = AuditBatch.opening(.deliver)
+  private static let ack = AuditBatch.opening(.ack)
+
+  private static func opening(_ event: AuditRecord.Event) -> [UInt8] {
+    switch event {
+    case .deliver: deliver
+    case .ack: ack
+    default: AuditBatch.opening(event)
+    }
+  }
+
   public mutating func append(_ record: AuditRecord, at time: Timestamp, to lines: inout [UInt8]) {
-    append(AuditBatch(record, at: time), to: &lines)
+    var none = KnownPieces()
+    append(AuditBatch(record, at: time), &none, to: &lines)
   }
 
   /// Adds a checkpoint. `sign` is given the bytes that count and answers with a signature, or nil when there is

@@ -71,7 +71,7 @@ public final class AuditLane: Sendable {
   /// Hands over what a publication says. While very much waits `brief` is taken in its place; beyond that the log says
   /// which publications it does not have, because deliveries refer to their versions.
   public func hand(_ batch: AuditBatch, brief: () -> AuditBatch, sequence: UInt64) {
-    let isCrowded = bytes.load(ordering: .relaxed) + batch.bytes.count > bytesMost / 2
+    let isCrowded = bytes.load(ordering: .relaxed) + batch.byteCount > bytesMost / 2
     var fitting = isCrowded ? brief() : batch
     _ = hand(&fitting, Publications(count: fitting.count, first: sequence, last: sequence))
   }
@@ -82,7 +82,7 @@ public final class AuditLane: Sendable {
       defer { batch.removeAll() }
       // They count as passed in any case: nobody waits for what will never be written.
       queue.accepted &+= UInt64(batch.count)
-      guard queue.waiting.bytes.count + batch.bytes.count <= bytesMost else {
+      guard queue.waiting.byteCount + batch.byteCount <= bytesMost else {
         queue.lost &+= batch.count
         queue.missed = Publications.together(queue.missed, publications)
         return false
@@ -95,7 +95,7 @@ public final class AuditLane: Sendable {
         queue.waiting.append(batch)
       }
       queue.publications = Publications.together(queue.publications, publications)
-      bytes.store(queue.waiting.bytes.count, ordering: .relaxed)
+      bytes.store(queue.waiting.byteCount, ordering: .relaxed)
       return true
     }
     ring()
@@ -127,7 +127,7 @@ public final class AuditLane: Sendable {
   /// Everything up to this count is written, or counted as lost.
   public func commit(upTo count: UInt64) {
     let wake = queue.withLock { queue in
-      bytes.store(queue.waiting.bytes.count, ordering: .relaxed)
+      bytes.store(queue.waiting.byteCount, ordering: .relaxed)
       return queue.wake
     }
     written.store(count, ordering: .releasing)

@@ -18,9 +18,9 @@ final class Client: TimerHandler {
   let peer: Caller
   let connectedAt: Timestamp
   /// Its place in the generation it was judged by last.
-  var grant: Generation.Grant { didSet { named = nil } }
+  var grant: Generation.Grant { didSet { if grant.cluster != oldValue.cluster { forgetName() } } }
   /// How records name it; made when first needed.
-  private var named: AuditPiece?
+  private var named: PieceNumbers.Name?
   /// Class of the view it was given last, in the generation of that view.
   var servedClass: Int
   /// Nothing is served any more; the connection is on its way out.
@@ -150,7 +150,10 @@ final class Client: TimerHandler {
     connection.finish(GRPCStatus(code, reason))
   }
 
-  func left() { serving.loop.cancel(expiry) }
+  func left() {
+    serving.loop.cancel(expiry)
+    forgetName()
+  }
 
   // MARK: from its streams
 
@@ -180,11 +183,17 @@ final class Client: TimerHandler {
   /// Nil: no audit is kept.
   var scribe: Scribe? { serving.scribe }
 
-  var who: AuditPiece {
-    if let named { return named }
-    let piece = AuditPiece(spiffeID: peer.id, cluster: grant.cluster)
-    named = piece
-    return piece
+  /// How `scribe` names it.
+  func name(for scribe: Scribe) -> PieceNumbers.Name {
+    if let named, scribe.isKnown(named) { return named }
+    let name = scribe.name(peer.id, cluster: grant.cluster)
+    named = name
+    return name
+  }
+
+  private func forgetName() {
+    if let named { scribe?.release(named) }
+    named = nil
   }
 
   func requested(_ dialect: Dialect) {

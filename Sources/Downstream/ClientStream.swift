@@ -184,7 +184,7 @@ final class ClientStream: CallHandler, TimerHandler {
     guard let client else { return }
     held.count += 1
     held.bytes += response.byteCount
-    scribe.hold(response, of: role.view, for: self, who: client.who)
+    scribe.hold(response, of: role.view, for: self, who: client.name(for: scribe))
   }
 
   private func hand(_ message: HeldMessage) {

@@ -109,11 +109,11 @@ final class Scribe: TimerHandler {
   /// The same content goes to many clients: what is said of it is encoded once. By view number.
   private var delivered = PieceMemory()
   private var acknowledged = PieceMemory()
+  private var numbers = PieceNumbers()
 
-  /// Handed over before the turn ends. Reason: the writer works while the loop goes on.
-  private static let batchBytes = 64 * 1024
-  /// The same for ACKs, which nothing waits for: each time costs a wake of the writer.
-  private static let ackBytes = 256 * 1024
+  /// Handed over before the turn ends, and ACKs before their time. Reason: the writer works while the loop goes on, and
+  /// each time costs a wake of it.
+  private static let batchBytes = 256 * 1024
   /// How long the record of an ACK waits for company. Reason: a wake of the writer costs more than the record, and
   /// ACKs trickle in.
   private static let ackPatience: Duration = .milliseconds(50)
@@ -139,17 +139,32 @@ final class Scribe: TimerHandler {
     handOverIfLarge()
   }
 
-  func acknowledged(_ typeURL: String, _ version: String, by who: AuditPiece) {
-    let what = acknowledged.piece(of: typeURL, version, in: 0) { AuditPiece(type: typeURL, version: version) }
+  /// `who`: of `name`.
+  func acknowledged(_ typeURL: String, _ version: String, by who: PieceNumbers.Name) {
+    let what = acknowledged.name(of: typeURL, version, in: 0, &numbers, &batch) {
+      AuditPiece(type: typeURL, version: version)
+    }
     append(.ack, who, what)
-    if batch.bytes.count >= Scribe.ackBytes {
+    if batch.byteCount >= Scribe.batchBytes {
       handOver()
     } else if patience == .none {
       patience = loop.schedule(at: loop.now + Scribe.ackPatience, self, tag: 0)
     }
   }
 
-  private func append(_ event: AuditRecord.Event, _ who: AuditPiece, _ what: AuditPiece) {
+  /// Gives a client the name that its records have.
+  func name(_ id: SPIFFEID, cluster: String) -> PieceNumbers.Name {
+    numbers.name(AuditPiece(spiffeID: id, cluster: cluster), in: &batch)
+  }
+
+  func isKnown(_ name: PieceNumbers.Name) -> Bool { numbers.isKnown(name) }
+
+  /// The client has another name now, or none.
+  func release(_ name: PieceNumbers.Name) { numbers.release(name) }
+
+  private func append(
+    _ event: AuditRecord.Event, _ who: PieceNumbers.Name, _ what: PieceNumbers.Name
+  ) {
     batch.append(event, who, what, at: loop.wallClock)
     recorded &+= 1
   }
@@ -158,7 +173,8 @@ final class Scribe: TimerHandler {
 
   /// Records a delivery and keeps the response until the record is written; then `stream` is given it back.
   func hold(
-    _ response: StreamResponse, of view: @autoclosure () -> View, for stream: ClientStream, who: AuditPiece
+    _ response: StreamResponse, of view: @autoclosure () -> View, for stream: ClientStream,
+    who: PieceNumbers.Name
   ) {
     append(.deliver, who, what(response, view))
     mustHandOver = true
@@ -166,8 +182,8 @@ final class Scribe: TimerHandler {
     handOverIfLarge()
   }
 
-  private func what(_ response: StreamResponse, _ view: () -> View) -> AuditPiece {
-    delivered.piece(of: response.typeURL, response.version, in: response.view) {
+  private func what(_ response: StreamResponse, _ view: () -> View) -> PieceNumbers.Name {
+    delivered.name(of: response.typeURL, response.version, in: response.view, &numbers, &batch) {
       let view = view()
       // A part of a view (names, a withdrawal) has a version of its own: the whole one is in a `publish`.
       let type = Scribe.type(named: response.typeURL)
@@ -231,7 +247,7 @@ final class Scribe: TimerHandler {
   // MARK: handing over
 
   private func handOverIfLarge() {
-    if batch.bytes.count >= Scribe.batchBytes { handOver() }
+    if batch.byteCount >= Scribe.batchBytes { handOver() }
   }
 
   private func endTurn() {
@@ -251,8 +267,10 @@ final class Scribe: TimerHandler {
     patience = .none
     let first = recorded &- UInt64(batch.count)
     let fits = lane.hand(&batch)
+    guard !fits else { return }
+    numbers.startAnew()
     // Lost and counted: a delivery without a record does not leave, and its stream with it.
-    if !fits { deny(after: first) }
+    deny(after: first)
   }
 
   private func deny(after record: UInt64) {
@@ -263,39 +281,50 @@ final class Scribe: TimerHandler {
   }
 }
 
-/// What is said of content, encoded once for all who are given it.
+/// What is said of content, with one number for all who are given it.
 private struct PieceMemory {
-  private struct Name: Hashable {
+  private struct Content: Hashable {
     let typeURL: String
     let version: String
   }
 
   private struct Entry {
-    let name: Name
+    let content: Content
     /// Number of the view it is said of.
     let view: UInt64
-    let piece: AuditPiece
+    let name: PieceNumbers.Name
   }
 
-  private var entries: [Name: Entry] = [:]
+  private var entries: [Content: Entry] = [:]
   /// A push says the same of one type to everybody.
   private var newest: Entry?
 
   /// Pieces remembered. Reason: 200 bytes each; when full it starts anew.
   private static let piecesMost = 1024
 
-  mutating func piece(
-    of typeURL: String, _ version: String, in view: UInt64, make: () -> AuditPiece
-  ) -> AuditPiece {
-    if let newest, newest.view == view, newest.name.version == version, newest.name.typeURL == typeURL {
-      return newest.piece
+  mutating func name(
+    of typeURL: String, _ version: String, in view: UInt64, _ numbers: inout PieceNumbers,
+    _ batch: inout AuditBatch, make: () -> AuditPiece
+  ) -> PieceNumbers.Name {
+    if let newest, newest.view == view, newest.content.version == version, newest.content.typeURL == typeURL,
+      numbers.isKnown(newest.name)
+    {
+      return newest.name
     }
-    let name = Name(typeURL: typeURL, version: version)
-    let entry =
-      entries[name].flatMap { $0.view == view ? $0 : nil } ?? Entry(name: name, view: view, piece: make())
-    if entries.count >= PieceMemory.piecesMost { entries = [:] }
-    entries[name] = entry
+    let content = Content(typeURL: typeURL, version: version)
+    if let known = entries[content], known.view == view, numbers.isKnown(known.name) {
+      newest = known
+      return known.name
+    }
+    if entries.count >= PieceMemory.piecesMost {
+      for entry in entries.values { numbers.release(entry.name) }
+      entries = [:]
+    } else if let old = entries[content] {
+      numbers.release(old.name)
+    }
+    let entry = Entry(content: content, view: view, name: numbers.name(make(), in: &batch))
+    entries[content] = entry
     newest = entry
-    return entry.piece
+    return entry.name
   }
 }

@@ -201,7 +201,7 @@ public final class ServeLoop: ListenerOwner {
       scribe.record(record)
     case .acknowledged(let typeURL, let version):
       metrics.add(to: .acks)
-      scribe?.acknowledged(typeURL, version, by: client.who)
+      if let scribe { scribe.acknowledged(typeURL, version, by: client.name(for: scribe)) }
     case .rejected(let typeURL, let version, let message):
       metrics.add(to: .nacks)
       note(

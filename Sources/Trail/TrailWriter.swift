@@ -68,6 +68,8 @@ public final class TrailWriter: Sendable {
     var opensFile: String?
     /// Lines that have their places and are not written yet; empty between rounds, unless writing failed.
     var pending = Pending()
+    /// What the numbers of each lane's maker mean.
+    var pieces: [KnownPieces]
     var signer: TrailSigner?
     /// Lost records that no written line tells of.
     var unsaid = 0
@@ -102,6 +104,9 @@ public final class TrailWriter: Sendable {
     let lane: Int
     let upTo: UInt64
   }
+
+  /// Whose pieces the writer's own records are made of: they have none.
+  private static let own = 0
 
   /// Memory that waits for the next write. Reason: a push to some thousand clients.
   private static let keptBytes = 4 * 1024 * 1024
@@ -162,7 +167,7 @@ public final class TrailWriter: Sendable {
     serving = (0..<loops).map { _ in lane(laneBytes) }
     // In the order of writing: what a delivery refers to stands before it.
     lanes = [control, publisher] + serving
-    state = Mutex(State(storage: storage))
+    state = Mutex(State(storage: storage, pieces: lanes.map { _ in KnownPieces() }))
     bell.writer.withLock { $0.value = self }
   }
 
@@ -367,7 +372,7 @@ public final class TrailWriter: Sendable {
     }
     if var start = state.start, !state.pending.holdsStart {
       start.record.torn = state.facts.torn
-      append(AuditBatch(start.record, at: start.time), &state)
+      append(AuditBatch(start.record, at: start.time), of: TrailWriter.own, &state)
       state.pending.holdsStart = true
     }
     // What serve loops wrote refers to what the publisher did, or did not.
@@ -382,7 +387,7 @@ public final class TrailWriter: Sendable {
   }
 
   private func append(_ load: inout AuditLane.Load, of lane: Int, _ state: inout State) {
-    append(load.batch, &state)
+    append(load.batch, of: lane, &state)
     state.pending.commits.append(Commit(lane: lane, upTo: load.upTo))
     state.pending.publications = Publications.together(state.pending.publications, load.publications)
     lanes[lane].giveBack(&load.batch)
@@ -391,7 +396,7 @@ public final class TrailWriter: Sendable {
   private func tellOfMissed(_ state: inout State) {
     guard let missed = state.missed else { return }
     state.missed = nil
-    append(AuditBatch(missed.record, at: state.now), &state)
+    append(AuditBatch(missed.record, at: state.now), of: TrailWriter.own, &state)
     state.pending.publications = Publications.together(state.pending.publications, missed)
     state.pending.tellsOfMissed = true
   }
@@ -408,11 +413,11 @@ public final class TrailWriter: Sendable {
     return AuditChain(after: state.facts.head, lost: state.unsaid)
   }
 
-  private func append(_ batch: AuditBatch, _ state: inout State) {
+  private func append(_ batch: AuditBatch, of lane: Int, _ state: inout State) {
     guard !batch.isEmpty else { return }
     state.now = max(state.now, batch.time)
     var chain = chain(&state)
-    chain.append(batch, to: &state.pending.lines)
+    chain.append(batch, &state.pieces[lane], to: &state.pending.lines)
     state.pending.records += batch.count
     state.pending.head = chain.head
   }

@@ -55,17 +55,54 @@ import Testing
 }
 
 @Test func preparedPiecesMakeTheSameLine() {
-  let who = AuditPiece(spiffeID: identity("a"), cluster: "west")
-  let what = AuditPiece(type: "t", version: "v", view: "w", sequence: .max)
+  var numbers = PieceNumbers()
+  var pieces = KnownPieces()
+  var fast = AuditBatch()
+  let who = numbers.name(AuditPiece(spiffeID: identity("a"), cluster: "west"), in: &fast)
+  let what = numbers.name(AuditPiece(type: "t", version: "v", view: "w", sequence: .max), in: &fast)
   for event in AuditRecord.Event.allCases {
-    var fast = AuditBatch()
     fast.append(event, who, what, at: noon)
     var record = AuditRecord(
       event, spiffeID: identity("a"), cluster: "west", type: "t", version: "v", sequence: .max)
     record.view = "w"
-    #expect(fast.bytes == record.tail)
+    var (pieced, whole): ([UInt8], [UInt8]) = ([], [])
+    var chain = AuditChain(after: .none)
+    chain.append(fast, &pieces, to: &pieced)
+    chain = AuditChain(after: .none)
+    chain.append(record, at: noon, to: &whole)
+    #expect(pieced == whole)
+    // Named in an earlier batch, they go on in the next.
+    fast.removeAll()
   }
   #expect(AuditPiece(type: "t", version: "v", view: "v") == AuditPiece(type: "t", version: "v"))
+}
+
+@Test func aNumberMeansWhatItWasGivenForLast() {
+  var numbers = PieceNumbers()
+  var (one, two) = (AuditBatch(), AuditBatch())
+  let what = numbers.name(AuditPiece(type: "t", version: "v"), in: &one)
+  let early = numbers.name(AuditPiece(spiffeID: identity("early"), cluster: "c"), in: &one)
+  one.append(.deliver, early, what, at: noon)
+  one.append(AuditRecord(.disconnect, spiffeID: identity("early")), at: noon)
+  numbers.release(early)
+  let late = numbers.name(AuditPiece(spiffeID: identity("late"), cluster: "c"), in: &two)
+  #expect(late != what && numbers.isKnown(late))
+  two.append(.ack, late, what, at: noon)
+  two.append(AuditRecord(.disconnect, spiffeID: identity("late")), at: noon)
+  // Both ways lead to the same: one after the other, and joined while the writer was busy.
+  var (apart, together): ([UInt8], [UInt8]) = ([], [])
+  var (chain, pieces) = (AuditChain(after: .none), KnownPieces())
+  for batch in [one, two] { chain.append(batch, &pieces, to: &apart) }
+  one.append(two)
+  (chain, pieces) = (AuditChain(after: .none), KnownPieces())
+  chain.append(one, &pieces, to: &together)
+  #expect(apart == together && one.count == 4 && chain.head.seq == 4)
+  let lines = apart.split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }
+  #expect(lines.map { $0.contains("/early") } == [true, true, false, false])
+  #expect(lines.map { $0.contains("/late") } == [false, false, true, true])
+  // A batch that is lost takes its numbers along.
+  numbers.startAnew()
+  #expect(!numbers.isKnown(late) && !numbers.isKnown(what))
 }
 
 @Test func batchesJoinInOrder() {
@@ -74,8 +111,8 @@ import Testing
   two.append(AuditRecord(.ack), at: noon)
   one.append(two)
   var (together, apart): ([UInt8], [UInt8]) = ([], [])
-  var chain = AuditChain(after: .none)
-  chain.append(one, to: &together)
+  var (chain, pieces) = (AuditChain(after: .none), KnownPieces())
+  chain.append(one, &pieces, to: &together)
   chain = AuditChain(after: .none)
   for event in [AuditRecord.Event.connect, .deliver, .ack] {
     chain.append(AuditRecord(event), at: noon, to: &apart)
@@ -87,8 +124,8 @@ import Testing
   var batch = AuditBatch()
   for _ in 0..<1_105 { batch.append(AuditRecord(.ack), at: noon) }
   var (together, apart): ([UInt8], [UInt8]) = ([], [])
-  var chain = AuditChain(after: .none)
-  chain.append(batch, to: &together)
+  var (chain, pieces) = (AuditChain(after: .none), KnownPieces())
+  chain.append(batch, &pieces, to: &together)
   #expect(chain.head.seq == 1_105)
   #expect(verdict(together) == nil)
   var other = AuditChain(after: .none)

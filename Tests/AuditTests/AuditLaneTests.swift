@@ -49,7 +49,7 @@ struct AuditLaneTests {
 
   @Test func publicationsLoseTheirNamesFirstAndAreNamedWhenLost() {
     let lane = AuditLane(bytesSoft: 1000) {}
-    let record = batch(1).bytes.count
+    let record = batch(1).byteCount
     // Half of what may wait is for records with names.
     for sequence in 1...UInt64(60) {
       lane.hand(batch(2), brief: { batch(1) }, sequence: sequence)

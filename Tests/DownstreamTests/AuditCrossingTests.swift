@@ -15,6 +15,7 @@ import Testing
     let lane: AuditLane
     private(set) var lines: [String] = []
     private var chain = AuditChain(after: .none)
+    private var pieces = KnownPieces()
 
     init(bytes: Int = 1 << 20) { lane = AuditLane(bytesSoft: bytes) {} }
 
@@ -22,7 +23,7 @@ import Testing
     func take(commits: Bool = true) {
       guard let load = lane.take() else { return }
       var bytes: [UInt8] = []
-      chain.append(load.batch, to: &bytes)
+      chain.append(load.batch, &pieces, to: &bytes)
       lines += String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
       if commits { lane.commit(upTo: load.upTo) }
     }
