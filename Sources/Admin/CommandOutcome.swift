@@ -26,15 +26,17 @@ public struct CommandOutcome: Sendable, Equatable, Decodable {
   /// Why it would not outlive a restart; nil when it does.
   public var unsaved: String?
 
+  /// `kept`: what the gate is that keeps `version`, in words.
   public init(
-    command: AdminCommand, version: String? = nil, held: [Held] = [], unsaved: String? = nil
+    command: AdminCommand, version: String? = nil, kept: String? = nil, held: [Held] = [],
+    unsaved: String? = nil
   ) {
     self.command = command.name
     cluster = command.cluster
     self.version = version
     self.held = held
     self.unsaved = unsaved
-    message = command.sentence(version: version, held: held)
+    message = command.sentence(version: version, kept: kept, held: held)
   }
 
   public var json: [UInt8] {
@@ -95,16 +97,22 @@ extension AdminCommand {
     }
   }
 
-  fileprivate func sentence(version: String?, held: [CommandOutcome.Held]) -> String {
+  fileprivate func sentence(version: String?, kept: String?, held: [CommandOutcome.Held]) -> String {
     let who = cluster.map { "The cluster '\($0)' is" } ?? "Every cluster without a pin is"
     let what = version.map { String($0.prefix(12)) } ?? "what it has"
     let again = cluster.map { " " + $0 } ?? ""
     switch self {
     case .rollback: return "\(who) rolled back to \(what), until `meshrelay thaw\(again)`"
     case .pin: return "\(who) pinned to \(what), until `meshrelay unpin\(again)`"
+    case .freeze(nil):
+      return "Every cluster without a gate of its own is kept at \(what), until `meshrelay thaw`"
     case .freeze: return "\(who) kept at \(what), until `meshrelay thaw\(again)`"
     case .adopt(let source): return "The source '\(source)' is taken over as it is offered next"
     case .unpin, .thaw, .release:
+      if let kept, let cluster {
+        return
+          "Every cluster is \(kept), and so is '\(cluster)' now: it is served \(what), until `meshrelay thaw`"
+      }
       guard !held.isEmpty else { return "\(who) served the newest snapshot" }
       let names = held.prefix(10).map { "'\($0.cluster)' (\($0.reason))" }.joined(separator: ", ")
       return "The brake holds \(names), until `meshrelay release`"

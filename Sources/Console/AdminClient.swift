@@ -5,6 +5,7 @@
 // Content-Length. Must never print, and never retry what changes the relay.
 
 public import Admin
+import FoundationEssentials
 import Glibc
 public import Primitives
 
@@ -44,10 +45,18 @@ public struct AdminClient: Sendable {
 
   static func body(of answer: Answer) throws(AdminClientError) -> [UInt8] {
     guard (200...299).contains(answer.status) else {
-      throw .refused(
-        status: answer.status, message: ForeignText.line(String(decoding: answer.body, as: UTF8.self)))
+      throw .refused(status: answer.status, message: words(of: answer.body))
     }
     return answer.body
+  }
+
+  /// What `{"error": "…"}` says, a line for each of its own; anything else as it is.
+  private static func words(of body: [UInt8]) -> String {
+    struct Refusal: Decodable { let error: String }
+    guard let refusal = try? JSONDecoder().decode(Refusal.self, from: Data(body)) else {
+      return ForeignText.line(String(decoding: body, as: UTF8.self))
+    }
+    return refusal.error.split(separator: "\n").map { ForeignText.line(String($0)) }.joined(separator: "\n")
   }
 
   private func readAnswer(from connection: borrowing AdminStream) throws(AdminClientError) -> Answer {
@@ -119,7 +128,9 @@ public enum AdminClientError: Explained, Equatable {
     case .notRunning(let address): "No relay listens on \(address)"
     case .notPermitted(let address): "This user may not use \(address)"
     case .noAnswer(let address, let reason): "No answer from the relay on \(address): \(reason)"
-    case .refused(let status, let message): "The relay answered \(status): \(message)"
+    case .refused(let status, let message):
+      // Many lines are a list, and each stands for itself.
+      "The relay answered \(status):" + (message.contains("\n") ? "\n" : " ") + message
     }
   }
 
@@ -135,11 +146,13 @@ public enum AdminClientError: Explained, Equatable {
   public var blame: Blame { .operator }
 
   /// What a question exits with whose answer may be "no": as `exitCode`, but 64 when the relay says that what is asked for
-  /// cannot be, so that a slip is not taken for that answer.
+  /// cannot be, and 69 when it cannot answer now, so that neither is taken for that answer.
   public var questionExitCode: Int32 {
-    if case .refused(400, _) = self { return 64 }
-    if case .refused(404, _) = self { return 64 }
-    return exitCode
+    switch self {
+    case .refused(400, _), .refused(404, _): 64
+    case .refused(503, _): 69
+    default: exitCode
+    }
   }
 
   /// What the command exits with: 69 when the relay cannot be reached, 1 when it said no.

@@ -4,6 +4,7 @@ public import Admin
 import Documents
 import FoundationEssentials
 import Policy
+import Primitives
 
 public struct DiffCommand: Sendable {
   private let address: AdminAddress
@@ -23,6 +24,7 @@ public struct DiffCommand: Sendable {
     let changed: [String]?
     let removed: [String]?
     let changes: [Change]?
+    let note: String?
 
     var isEmpty: Bool {
       [added, changed, removed].allSatisfy { $0?.isEmpty ?? true } && changes?.isEmpty ?? true
@@ -30,7 +32,7 @@ public struct DiffCommand: Sendable {
   }
 
   /// 0: nothing would change; 1: something would, or the policy has problems; 64: there is no such identity, cluster or
-  /// version; 69: no relay.
+  /// version; 69: no relay, or it cannot answer now.
   public func run() -> Int32 {
     var asked = question
     if let policyPath {
@@ -45,6 +47,7 @@ public struct DiffCommand: Sendable {
       let body = try AdminClient(address).body(of: .diff(asked))
       printText(String(decoding: body, as: UTF8.self) + "\n")
       let answer = try? JSONDecoder().decode(Answer.self, from: Data(body))
+      if let note = answer?.note { printError("meshrelay diff: \(ForeignText.line(note))\n") }
       return answer?.isEmpty == true ? 0 : 1
     } catch {
       printError("meshrelay: \(error)\n")

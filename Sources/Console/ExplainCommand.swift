@@ -27,7 +27,8 @@ public struct ExplainCommand: Sendable {
     self.name = name
   }
 
-  /// Returns the exit code: 0 visible, 1 not, 64 for a slip in the question, 69 when the relay cannot be reached.
+  /// Returns the exit code: 0 visible, 1 not, 64 for a slip in the question, 69 when the relay cannot be reached, or
+  /// cannot answer now.
   public func run() -> Int32 {
     guard let configPath else {
       return AskCommand(address, .explain(identity: identity, type: type, name: name)).runExplain()

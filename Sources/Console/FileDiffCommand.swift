@@ -79,7 +79,9 @@ public struct FileDiffCommand: Sendable {
         throw Refusal(usage: "no policy has the cluster '\(name)'")
       }
       let difference = ViewDifference(from: try view(before, old), to: try view(after, new))
-      printText(String(decoding: difference.json, as: UTF8.self) + "\n")
+      let note = try identity().flatMap { after.note(onChangesFor: $0, from: before) }
+      printText(String(decoding: difference.json(note: note), as: UTF8.self) + "\n")
+      if let note { printError("meshrelay diff: \(note)\n") }
       return difference.isEmpty ? 0 : 1
     }
     let differences = ViewDifferences(

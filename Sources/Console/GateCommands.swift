@@ -70,7 +70,7 @@ public struct HistoryCommand: Sendable {
       return 0
     } catch {
       printError("meshrelay: \(error)\n")
-      return error.exitCode
+      return error.questionExitCode
     }
   }
 

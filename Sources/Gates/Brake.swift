@@ -51,5 +51,8 @@ struct Losses: Sendable, Equatable {
 
   var byType: [TypeName: Loss] = [:]
 
+  /// `15 networking.istio.io/Gateway`, by type.
+  var words: [String] { byType.sorted { $0.key < $1.key }.map { "\($0.value.count) \($0.key)" } }
+
   var total: Int { byType.values.reduce(0) { $0 + $1.count } }
 }

@@ -146,6 +146,9 @@ public enum GateError: Explained, Equatable {
   case noSuchCluster(String, known: [String])
   case notPinned(String)
   case notHeld(String)
+  /// The brake holds the cluster, and not because of this type. `held`: what it holds back, in words. `isReleased`: its
+  /// removals were let pass before.
+  case notHeldBack(String, TypeName, isReleased: Bool, held: [String])
   case isPinned(String)
   case alreadyKept(cluster: String?, Gate.Kind)
   case nothingToThaw(cluster: String?)
@@ -157,6 +160,10 @@ public enum GateError: Explained, Equatable {
     case .noSuchCluster(let name, _): "The policy has no cluster '\(name)'"
     case .notPinned(let name): "The cluster '\(name)' is not pinned"
     case .notHeld(let name): "The brake does not hold the cluster '\(name)'"
+    case .notHeldBack(let name, let type, let isReleased, _):
+      isReleased
+        ? "The removals of \(type) were let pass for the cluster '\(name)' before, and it is held still"
+        : "The brake holds back no removals of \(type) from the cluster '\(name)'"
     case .isPinned(let name): "The cluster '\(name)' is pinned"
     case .alreadyKept(let cluster, let kind):
       (cluster.map { "The cluster '\($0)' is" } ?? "Every cluster is") + " \(kind.words) already"
@@ -171,6 +178,7 @@ public enum GateError: Explained, Equatable {
     switch self {
     case .noSuchCluster(_, let known):
       known.isEmpty ? "" : "Its clusters are: " + known.prefix(20).joined(separator: ", ")
+    case .notHeldBack(_, _, _, let held): "What it holds back: " + held.joined(separator: ", ")
     case .isPinned(let name): "`meshrelay unpin \(name)` ends that"
     case .alreadyKept(let cluster, _): "`meshrelay thaw\(cluster.map { " " + $0 } ?? "")` ends that"
     case .notPinned, .notHeld, .nothingToThaw: "`meshrelay status` shows the gates"

@@ -130,6 +130,11 @@ extension Publisher {
       open(cluster, gate, class: found.classIndex, released: nil)
       return
     }
+    let all = losses(behind: gate, class: found.classIndex)
+    guard all.byType[type] != nil else {
+      throw .notHeldBack(
+        cluster, type, isReleased: gate.releasedTypes.contains(type), held: all.words)
+    }
     gate.releasedTypes.insert(type)
     guard let reason = brake.objection(to: losses(behind: gate, class: found.classIndex)) else {
       open(cluster, gate, class: found.classIndex, released: gate.releasedTypes)

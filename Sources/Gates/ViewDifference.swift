@@ -28,11 +28,12 @@ public struct ViewDifference: Sendable, Equatable {
     [("added", added), ("changed", changed), ("removed", removed)]
   }
 
-  /// `{added, changed, removed}`.
-  public var json: [UInt8] {
+  /// `{added, changed, removed}`, and `note` where there is one.
+  public func json(note: String? = nil) -> [UInt8] {
     var writer = JSONWriter()
     writer.object { writer in
       for (key, names) in parts { writer.field(key, strings: names) }
+      if let note { writer.field("note", note) }
     }
     return writer.bytes
   }

@@ -14,6 +14,9 @@ public enum DirectoryFault: Explained, Equatable {
   /// More files or folders than `DirectoryLimits` allow.
   case tooMany(path: String, limit: Int)
 
+  /// The folder is there, and empty: that may be meant.
+  public var isEmpty: Bool { if case .empty = self { true } else { false } }
+
   public var what: String {
     switch self {
     case .missing(let path, let reason): "The directory \(path) is not there (\(reason))"

@@ -22,23 +22,34 @@ public struct Explanation: Sendable, Equatable {
   /// Nil when the identity is blocked or of no cluster.
   public let cluster: String?
   public let effect: Effect
-  /// The place of the deciding rule: the first that denies, else the first that allows.
+  /// The place of the deciding rule: the first that denies, else the first that allows; of a blocked identity that of
+  /// its pattern under `blocked`.
   public let rule: SourcePosition?
   /// One sentence without a full stop.
   public let reason: String
 }
 
+extension Explanation {
+  /// Whatever the object.
+  init(_ refusal: IdentityRefusal) {
+    switch refusal {
+    case .blocked(let id, let pattern, let place):
+      self.init(
+        visible: false, cluster: nil, effect: .blocked, rule: place,
+        reason: "\(id) is blocked by \(pattern) at \(place)")
+    case .noCluster:
+      self.init(visible: false, cluster: nil, effect: .unknown, rule: nil, reason: refusal.what)
+    }
+  }
+}
+
 extension PolicyRules {
   /// Why `id` sees this object or not.
   public func explain(_ facts: ResourceFacts, as id: SPIFFEID) -> Explanation {
-    switch cluster(for: id) {
-    case .cluster(let index, _): explain(facts, cluster: index)
-    case .blocked:
-      Explanation(visible: false, cluster: nil, effect: .blocked, rule: nil, reason: "\(id) is blocked")
-    case .none:
-      Explanation(
-        visible: false, cluster: nil, effect: .unknown, rule: nil, reason: "No cluster has the identity \(id)"
-      )
+    do throws(IdentityRefusal) {
+      return explain(facts, cluster: try index(of: id))
+    } catch {
+      return Explanation(error)
     }
   }
 

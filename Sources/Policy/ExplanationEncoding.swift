@@ -25,7 +25,7 @@ public struct ObjectExplanation: Sendable, Equatable {
   public var visible: Bool
   /// Nil when the identity is blocked or of no cluster.
   public var cluster: String?
-  /// `Explanation.Effect`; `none` for what is not there.
+  /// `Explanation.Effect`; `none` for what is not there, unless the identity is served nothing at all.
   public var effect: String
   public var rule: SourcePosition?
   /// A sentence without a full stop.
@@ -72,22 +72,24 @@ extension PolicyRules {
   public func explanation(
     of resource: Resource?, type: TypeName, name: String, as id: SPIFFEID, absence: String? = nil
   ) -> ObjectExplanation {
-    guard let resource else {
+    let absence = absence ?? "\(type) \(name) is not in the snapshot"
+    do throws(IdentityRefusal) {
+      let cluster = clusters[try index(of: id)]
+      guard let resource else {
+        return ObjectExplanation(
+          visible: false, cluster: cluster.name, effect: Explanation.Effect.none.rawValue, rule: nil,
+          reason: absence)
+      }
+      let verdict = explain(ResourceFacts(resource), cluster: cluster.index)
       return ObjectExplanation(
-        visible: false, cluster: clusterName(of: id), effect: Explanation.Effect.none.rawValue, rule: nil,
-        reason: absence ?? "\(type) \(name) is not in the snapshot")
+        visible: verdict.visible, cluster: cluster.name, effect: verdict.effect.rawValue, rule: verdict.rule,
+        reason: verdict.reason,
+        redacted: verdict.visible ? cluster.redaction?.hidden(of: resource) ?? [] : [])
+    } catch {
+      let verdict = Explanation(error)
+      return ObjectExplanation(
+        visible: false, cluster: nil, effect: verdict.effect.rawValue, rule: verdict.rule,
+        reason: resource == nil ? "\(verdict.reason). \(absence)" : verdict.reason)
     }
-    let verdict = explain(ResourceFacts(resource), as: id)
-    var redacted: [String] = []
-    if verdict.visible, case .cluster(let index, _) = cluster(for: id) {
-      redacted = clusters[index].redaction?.hidden(of: resource) ?? []
-    }
-    return ObjectExplanation(
-      visible: verdict.visible, cluster: verdict.cluster ?? clusterName(of: id),
-      effect: verdict.effect.rawValue, rule: verdict.rule, reason: verdict.reason, redacted: redacted)
-  }
-
-  private func clusterName(of id: SPIFFEID) -> String? {
-    if case .cluster(_, let name) = cluster(for: id) { name } else { nil }
   }
 }

@@ -12,13 +12,15 @@ struct PolicyReader {
   let problems = ProblemList()
   private var roles: [RoleEntry] = []
   private var entries: [ClusterEntry] = []
-  private var blocked: [SPIFFEPattern] = []
+  private var blocked: [Located<SPIFFEPattern>] = []
   private var expectations: [Expectation] = []
+  private var files: [String] = []
 
   /// A cluster with its place among the others, before it is checked against them.
   private typealias Cluster = (draft: ClusterDraft, identities: [Located<SPIFFEPattern>])
 
   mutating func read(_ text: [UInt8], file: String) {
+    files.append(file)
     let (root, found) = YAML.parseSingle(yaml: text, file: file)
     problems.append(found)
     guard let root else { return }
@@ -47,7 +49,7 @@ struct PolicyReader {
     guard !problems.hasErrors else { return (nil, problems.problems) }
     let rules = PolicyRules(
       clusters: clusters.map(\.draft), blocked: blocked,
-      expectationCount: expectations.reduce(0) { $0 + $1.count })
+      expectationCount: expectations.reduce(0) { $0 + $1.count }, files: files)
     for expectation in expectations { problems.append(expectation.failures(under: rules)) }
     return (problems.hasErrors ? nil : rules, problems.problems)
   }
@@ -73,13 +75,13 @@ struct PolicyReader {
     return known
   }
 
-  private static func blocked(_ text: Located<String>, _ problems: ProblemList) -> SPIFFEPattern? {
+  private static func blocked(_ text: Located<String>, _ problems: ProblemList) -> Located<SPIFFEPattern>? {
     guard !ClusterWord.occurs(in: text.value) else {
       problems.report(
         text.position, "\(ClusterWord.text) means nothing in blocked", howToFix: "write the identity out")
       return nil
     }
-    return IdentityTemplates.pattern(text, "", problems)?.value
+    return IdentityTemplates.pattern(text, "", problems)
   }
 
   /// Of all clusters, also those that have other problems.

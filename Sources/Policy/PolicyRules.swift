@@ -31,15 +31,23 @@ public struct PolicyRules: Sendable {
   public let expectationCount: Int
   /// Names in `sources` of rules with their first place, sorted by name.
   public let sourcesNamed: [String]
+  /// What it was read from, as the operator named it, in that order.
+  public let files: [String]
 
   private let identities: IdentityTable
+  /// Owners are places in `blocks`.
   private let blockedIdentities: IdentityTable
+  /// `blocked` as the files have it.
+  private let blocks: [Located<SPIFFEPattern>]
 
   /// The policy in place of one that cannot be used: no cluster, nothing visible.
-  public static let denyAll = PolicyRules(clusters: [], blocked: [], expectationCount: 0)
+  public static let denyAll = PolicyRules(clusters: [], blocked: [], expectationCount: 0, files: [])
 
   /// `clusters`: names differ and patterns of two of them do not overlap; the reader has checked it.
-  init(clusters drafts: [ClusterDraft], blocked: [SPIFFEPattern], expectationCount: Int) {
+  init(
+    clusters drafts: [ClusterDraft], blocked blocks: [Located<SPIFFEPattern>], expectationCount: Int,
+    files: [String]
+  ) {
     let drafts = drafts.sorted { $0.name < $1.name }
     let grouping = PolicyRules.classes(of: drafts)
     classes = grouping.classes
@@ -48,9 +56,11 @@ public struct PolicyRules: Sendable {
         name: draft.name, position: draft.position, index: index, classIndex: grouping.classOf[index],
         identities: draft.identities, allow: draft.allow, deny: draft.deny, redaction: draft.redaction)
     }
-    self.blocked = Set(blocked).sorted()
+    self.blocks = blocks
+    blocked = Set(blocks.map(\.value)).sorted()
     self.expectationCount = expectationCount
-    hash = PolicyRules.hash(of: drafts, blocked: self.blocked)
+    self.files = files
+    hash = PolicyRules.hash(of: drafts, blocked: blocked)
     sourcesNamed = Set(drafts.flatMap { $0.allow + $0.deny }.flatMap { $0.sources ?? [] }).sorted()
     var identities = IdentityTable()
     for (index, draft) in drafts.enumerated() {
@@ -58,7 +68,8 @@ public struct PolicyRules: Sendable {
     }
     self.identities = identities
     var blockedIdentities = IdentityTable()
-    for pattern in blocked { _ = blockedIdentities.insert(pattern, owner: 0) }
+    // The first place of a pattern that stands twice is told.
+    for (index, block) in blocks.enumerated() { _ = blockedIdentities.insert(block.value, owner: index) }
     self.blockedIdentities = blockedIdentities
   }
 
@@ -68,6 +79,15 @@ public struct PolicyRules: Sendable {
     if blockedIdentities.owner(of: id) != nil { return .blocked }
     guard let index = identities.owner(of: id) else { return .none }
     return .cluster(index: index, name: clusters[index].name)
+  }
+
+  /// The place in `clusters` of an identity's own; throws why it is served nothing at all.
+  public func index(of id: SPIFFEID) throws(IdentityRefusal) -> Int {
+    if let block = blockedIdentities.owner(of: id).map({ blocks[$0] }) {
+      throw .blocked(id, by: block.value, at: block.position)
+    }
+    guard let index = identities.owner(of: id) else { throw .noCluster(id, files: files) }
+    return index
   }
 
   /// `index`: a place in `classes`.

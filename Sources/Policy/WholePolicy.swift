@@ -13,6 +13,6 @@ extension PolicyRules {
     let rule = Rule(position: origin, namespaces: nil, types: nil, names: nil, labels: nil, sources: nil)
     let whole = ClusterDraft(
       name: cluster, position: origin, identities: identities, allow: [rule], deny: [])
-    return PolicyRules(clusters: [whole], blocked: [], expectationCount: 0)
+    return PolicyRules(clusters: [whole], blocked: [], expectationCount: 0, files: [origin.file])
   }
 }

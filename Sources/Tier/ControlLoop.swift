@@ -91,6 +91,7 @@ public final class ControlLoop: TimerHandler {
   let identity: IdentityWatch
   let sources: SourceSet
   let gateDesk = GateDesk()
+  let records = RecordDesk()
   let transfers: TransferDesk
   let grantDesk: GrantDesk
   var shadowDesk = ShadowDesk()
@@ -217,6 +218,7 @@ public final class ControlLoop: TimerHandler {
   public func pickUp() {
     loop.preconditionOnLoop()
     audit.pickUp()
+    settleRecords()
     identity.pickUp()
     sources.pickUp()
     for outcome in persistence?.outcomes.drain() ?? [] { persisted(outcome) }
@@ -410,6 +412,7 @@ public final class ControlLoop: TimerHandler {
     for answer in streamQuestions.overdue(now: loop.now) { tell(answer) }
     ownShard.setBusy(fraction: loop.busyFraction)
     identity.beat()
+    settleRecords()
     beatTransfers()
     saveAgain()
     grantDesk.beat()

@@ -13,26 +13,31 @@ import Snapshots
 import Store
 
 struct Differing: Sendable {
+  let question: DiffQuestion
+  let generation: Generation
+  /// The shadow policy, if there is one.
+  let shadow: PolicyRules?
+  let canonicalize: BodyCanonicalizer
+
   /// For whom; an identity is one that can be read.
-  enum Subject: Sendable {
+  private enum Subject {
     case identity(SPIFFEID)
     case cluster(String)
     case all
   }
 
-  let question: DiffQuestion
-  let subject: Subject
-  let generation: Generation
-  /// What the second side is judged by.
-  let rules: PolicyRules
-  let canonicalize: BodyCanonicalizer
-
   /// `find` reads a kept version.
-  func answer(_ find: (String) throws(GateRefusal) -> KeptContent) throws(GateRefusal) -> [UInt8] {
-    let old = try question.from.map { version throws(GateRefusal) in try find(version).collections }
-    let kept = try question.to.map { version throws(GateRefusal) in try find(version).collections }
+  func answer(_ find: (String) throws(GateRefusal) -> KeptContent) throws(AdminRefusal) -> [UInt8] {
+    let rules = try judge()
+    let subject = try subject(beside: rules)
+    let old = try question.from.map { version throws(AdminRefusal) in try content(version, find) }
+    let kept = try question.to.map { version throws(AdminRefusal) in try content(version, find) }
     let new = kept ?? generation.snapshot.collections
-    guard case .all = subject else { return one(from: old, to: new).json }
+    guard case .all = subject else {
+      let difference = ViewDifference(
+        from: before(subject, old), to: cut(new, cluster(of: subject, in: rules), rules))
+      return difference.json(note: note(on: subject, beside: rules))
+    }
     let before =
       old.map { generation.rules.views(of: $0, canonicalize) } ?? generation.views.map(\.collections)
     let names = generation.rules.clusters.map(\.name) + rules.clusters.map(\.name)
@@ -47,94 +52,91 @@ struct Differing: Sendable {
     ).json
   }
 
-  private func one(
-    from old: [TypeName: Collection]?, to new: [TypeName: Collection]
-  ) -> ViewDifference {
-    func cut(_ content: [TypeName: Collection], _ rules: PolicyRules) -> [TypeName: Collection] {
-      cluster(in: rules).map { rules.view(of: content, class: $0.classIndex, canonicalize) } ?? [:]
+  private func content(
+    _ version: String, _ find: (String) throws(GateRefusal) -> KeptContent
+  ) throws(AdminRefusal) -> [TypeName: Collection] {
+    do throws(GateRefusal) { return try find(version).collections } catch {
+      throw AdminRefusal(error.reply)
     }
-    let served = cluster(in: generation.rules).map {
-      generation.views[generation.place(ofCluster: $0.index)].collections
-    }
-    return ViewDifference(from: old.map { cut($0, generation.rules) } ?? served ?? [:], to: cut(new, rules))
   }
 
-  private func cluster(in rules: PolicyRules) -> ClusterRules? {
+  // MARK: one cluster
+
+  private func before(_ subject: Subject, _ old: [TypeName: Collection]?) -> [TypeName: Collection] {
+    let found = cluster(of: subject, in: generation.rules)
+    if let old { return cut(old, found, generation.rules) }
+    return found.map { generation.views[generation.place(ofCluster: $0.index)].collections } ?? [:]
+  }
+
+  private func cut(
+    _ content: [TypeName: Collection], _ cluster: ClusterRules?, _ rules: PolicyRules
+  ) -> [TypeName: Collection] {
+    cluster.map { rules.view(of: content, class: $0.classIndex, canonicalize) } ?? [:]
+  }
+
+  private func cluster(of subject: Subject, in rules: PolicyRules) -> ClusterRules? {
     switch subject {
-    case .identity(let id):
-      guard case .cluster(let index, _) = rules.cluster(for: id) else { return nil }
-      return rules.clusters[index]
-    case .cluster(let name): return rules.cluster(named: name)
-    case .all: return nil
+    case .identity(let id): (try? rules.index(of: id)).map { rules.clusters[$0] }
+    case .cluster(let name): rules.cluster(named: name)
+    case .all: nil
+    }
+  }
+
+  /// What explains an empty answer.
+  private func note(on subject: Subject, beside rules: PolicyRules) -> String? {
+    guard case .identity(let id) = subject else { return nil }
+    return rules.note(onChangesFor: id, from: generation.rules)
+  }
+
+  // MARK: what is asked
+
+  /// The policy that the second side is judged by.
+  private func judge() throws(AdminRefusal) -> PolicyRules {
+    switch question.judge {
+    case .enforced: return generation.rules
+    case .shadow:
+      guard let shadow else { throw AdminRefusal(404, "There is no shadow policy in use") }
+      return shadow
+    case .files(let files):
+      let (rules, problems) = PolicyRules.parse(
+        files.map { FileText(path: ForeignText.line($0.path), bytes: $0.content) })
+      guard let rules else {
+        throw AdminRefusal(422, problems.prefix(20).map(\.description).joined(separator: "\n"))
+      }
+      return rules
+    }
+  }
+
+  private func subject(beside rules: PolicyRules) throws(AdminRefusal) -> Subject {
+    switch question.subject {
+    case .all: return .all
+    case .identity(let text):
+      let id = try SPIFFEID(asked: text)
+      // Most likely misspelt: an empty answer would be taken for "nothing changes".
+      guard generation.rules.cluster(for: id) != .none || rules.cluster(for: id) != .none else {
+        throw AdminRefusal(404, "No policy has a cluster for the identity \(id)")
+      }
+      return .identity(id)
+    case .cluster(let name):
+      guard generation.rules.cluster(named: name) != nil || rules.cluster(named: name) != nil else {
+        throw AdminRefusal(404, "No policy has the cluster '\(ForeignText.line(name))'")
+      }
+      return .cluster(name)
     }
   }
 }
 
 extension ControlLoop {
   func tellDifference(_ question: DiffQuestion, _ reply: @escaping @Sendable (AdminReply) -> Void) {
-    for version in [question.from, question.to].compactMap({ $0 }) {
-      if let error = VersionError(checking: version) { return reply(GateRefusal.version(error).reply) }
+    guard let generation = crossings.generation.value,
+      generation.snapshot.isComplete || !generation.snapshot.collections.isEmpty
+    else {
+      // "Nothing would change" would be said of nothing.
+      return reply(nothingServed)
     }
-    guard let generation = crossings.generation.value else {
-      return reply(.error(status: 503, "Nothing has been published yet"))
-    }
-    let judged: Result<PolicyRules, AdminReplyError> = judge(question.judge, generation)
-    switch (judged, subject(of: question, in: generation, judged)) {
-    case (.failure(let error), _), (_, .failure(let error)): reply(error.reply)
-    case (.success(let rules), .success(let subject)):
-      let differing = Differing(
-        question: question, subject: subject, generation: generation, rules: rules,
-        canonicalize: canonicalize)
-      if !submit(differing, reply) { reply(GateRefusal.busy.reply) }
-    }
-  }
-
-  /// Why a question has no answer.
-  private struct AdminReplyError: Error {
-    let reply: AdminReply
-
-    init(_ status: Int, _ text: String) { reply = .error(status: status, text) }
-  }
-
-  private func judge(
-    _ judge: DiffQuestion.Judge, _ generation: Generation
-  ) -> Result<PolicyRules, AdminReplyError> {
-    switch judge {
-    case .enforced: return .success(generation.rules)
-    case .shadow:
-      guard let shadowRules else { return .failure(AdminReplyError(404, "There is no shadow policy in use")) }
-      return .success(shadowRules)
-    case .files(let files):
-      let (rules, problems) = PolicyRules.parse(
-        files.map { FileText(path: ForeignText.line($0.path), bytes: $0.content) })
-      let text = problems.prefix(20).map(\.description).joined(separator: "\n")
-      return rules.map { .success($0) } ?? .failure(AdminReplyError(422, text))
-    }
-  }
-
-  private func subject(
-    of question: DiffQuestion, in generation: Generation, _ judged: Result<PolicyRules, AdminReplyError>
-  ) -> Result<Differing.Subject, AdminReplyError> {
-    switch question.subject {
-    case .all: return .success(.all)
-    case .identity(let text):
-      let id: SPIFFEID
-      do throws(SPIFFEError) { id = try SPIFFEID(parsing: text) } catch {
-        return .failure(AdminReplyError(400, error.description))
-      }
-      // Most likely misspelt: an empty answer would be taken for "nothing changes".
-      let policies = [generation.rules, (try? judged.get()) ?? generation.rules]
-      guard policies.contains(where: { $0.cluster(for: id) != .none }) else {
-        return .failure(AdminReplyError(404, "No policy has a cluster for the identity \(id)"))
-      }
-      return .success(.identity(id))
-    case .cluster(let name):
-      let other = try? judged.get()
-      guard generation.rules.cluster(named: name) != nil || other?.cluster(named: name) != nil else {
-        return .failure(AdminReplyError(404, "No policy has the cluster '\(ForeignText.line(name))'"))
-      }
-      return .success(.cluster(name))
-    }
+    let differing = Differing(
+      question: question, generation: generation, shadow: shadowRules, canonicalize: canonicalize)
+    if !submit(differing, reply) { reply(GateRefusal.busy.reply) }
   }
 
   private func submit(
@@ -170,7 +172,7 @@ extension AdminReply {
   fileprivate init(
     _ differing: Differing, _ find: (String) throws(GateRefusal) -> KeptContent
   ) {
-    do throws(GateRefusal) {
+    do throws(AdminRefusal) {
       self = .json(try differing.answer(find))
     } catch {
       self = error.reply

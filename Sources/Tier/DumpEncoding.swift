@@ -6,9 +6,21 @@ import Primitives
 import Snapshots
 
 enum DumpEncoding {
+  /// Everything of a view, or of one type, sorted by type and name.
+  static func json(of view: View, _ type: TypeName?) -> [UInt8] {
+    var writer = JSONWriter()
+    writer.array { array in
+      for (name, collection) in view.collections.sorted(by: { $0.key < $1.key })
+      where type == nil || name == type {
+        for resource in collection.resources { write(resource, to: &array) }
+      }
+    }
+    return writer.bytes
+  }
+
   /// `{type, namespace, name, version, createTime, labels, annotations, spec}`. `spec` is null for kinds
   /// we have no descriptor of: their bytes mean nothing to us.
-  static func write(_ resource: Resource, to writer: inout JSONWriter) {
+  private static func write(_ resource: Resource, to writer: inout JSONWriter) {
     writer.object { object in
       object.field("type", resource.type.description)
       object.field("namespace", resource.namespace)

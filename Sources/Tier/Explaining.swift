@@ -10,14 +10,7 @@ import SPIFFE
 import Snapshots
 
 extension ControlLoop {
-  func explain(as identity: String, type: String, name: String) -> AdminReply {
-    let id: SPIFFEID
-    do throws(SPIFFEError) { id = try SPIFFEID(parsing: identity) } catch {
-      return .error(status: 400, error.description)
-    }
-    guard let typeName = TypeName(written: type) else {
-      return .error(status: 400, "'\(ForeignText.line(type))' is not group/Kind")
-    }
+  func explain(as id: SPIFFEID, type typeName: TypeName, name: String) -> AdminReply {
     let generation = crossings.generation.value
     let newest = generation?.snapshot.collections[typeName]?[name]
     let served = generation?.view(for: id)?.collections[typeName]?[name]

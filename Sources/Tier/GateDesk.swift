@@ -83,10 +83,15 @@ struct GateReport: Sendable {
 
   struct Answer: Sendable {
     let order: GateOrder
-    /// The version that is kept now, where the command keeps one.
-    let outcome: Result<Version?, GateRefusal>
+    /// What is kept from now on, where something is.
+    let outcome: Result<Kept?, GateRefusal>
     /// It is on its way to disk: answered when it is there.
     let isBeingSaved: Bool
+  }
+
+  struct Kept: Sendable {
+    let version: Version
+    let kind: Gate.Kind
   }
 
   mutating func note(_ publication: Publication, _ standings: [GateStanding]) {
@@ -130,6 +135,8 @@ final class GateDesk {
 struct GateRecord {
   var event: AuditRecord.Event
   var cluster: String?
+  /// A release of this type alone.
+  var type: String?
   var version: Version?
   var reason: String?
   var isAlarming = false
@@ -180,14 +187,17 @@ extension ControlLoop {
   func noted(_ found: GateReport) {
     if let standings = found.standings { gateDesk.standings = standings }
     gateDesk.revocations = max(gateDesk.revocations, found.revocations)
+    // First what was decided, then what the brake makes of it.
+    if let answer = found.answer, case .success(let kept) = answer.outcome {
+      record(GateRecord(answer.order.command, kept))
+    }
     for event in found.events { record(GateRecord(event)) }
     guard let answer = found.answer else { return }
     let ticket = answer.order.ticket
     switch answer.outcome {
     case .failure(let refusal): refuse(ticket, refusal)
-    case .success(let version):
+    case .success(let kept):
       let command = answer.order.command
-      record(GateRecord(event: command.auditEvent, cluster: command.cluster, version: version))
       let held = found.events.compactMap { event in
         if case .held(let cluster, _, let reason) = event {
           CommandOutcome.Held(cluster: cluster, reason: reason)
@@ -195,7 +205,8 @@ extension ControlLoop {
           nil
         }
       }
-      let outcome = CommandOutcome(command: command, version: version?.description, held: held)
+      let outcome = CommandOutcome(
+        command: command, version: kept?.version.description, kept: kept?.kind.words, held: held)
       gateDesk.waiting[ticket]?.outcome = outcome
       if !answer.isBeingSaved {
         settled([ticket], unsaved: persistence == nil ? "state is not set" : "the disk is too slow")
@@ -222,10 +233,12 @@ extension ControlLoop {
   func record(_ record: GateRecord) {
     var fields: [TierEvent.Field] = []
     if let cluster = record.cluster { fields.append(.init("cluster", cluster)) }
+    if let type = record.type { fields.append(.init("type", type)) }
     if let version = record.version { fields.append(.init("version", version.description)) }
     if let reason = record.reason { fields.append(.init("reason", reason)) }
     let entry = AuditRecord(
-      record.event, cluster: record.cluster, version: record.version?.description, reason: record.reason)
+      record.event, cluster: record.cluster, type: record.type, version: record.version?.description,
+      reason: record.reason)
     report(
       TierEvent(record.isAlarming ? .warning : .notice, "gate: " + record.event.rawValue, fields)
         .recording(entry))
@@ -280,16 +293,22 @@ extension SourceSet.AdoptionRefusal {
     case .unknown(let known):
       .error(
         status: 404, "No source is called '\(source)'. The sources are: \(known.joined(separator: ", ")).")
-    case .nothingOffered(let state):
+    case .nothingOffered(let state, let reason):
       .error(
         status: 409,
-        "The source '\(source)' is \(state.rawValue): it offers nothing to take over. Only a source that is behind, "
-          + "or has turned empty, can be adopted.")
+        "The source '\(source)' is \(state.rawValue): it offers nothing to take over. "
+          + (reason.map { "\(ForeignText.line($0)) " } ?? "")
+          + "Only a source that is behind, or has turned empty, can be adopted.")
     }
   }
 }
 
 extension GateRecord {
+  init(_ command: AdminCommand, _ kept: GateReport.Kept?) {
+    self.init(event: command.auditEvent, cluster: command.cluster, version: kept?.version)
+    if case .release(_, let type?) = command { self.type = TypeName(written: type)?.description ?? type }
+  }
+
   init(_ event: GateEvent) {
     switch event {
     case .held(let cluster, let version, let reason):
@@ -314,7 +333,7 @@ extension GateError {
   fileprivate var httpStatus: Int {
     switch self {
     case .noSuchCluster: 404
-    case .notPinned, .notHeld, .isPinned, .alreadyKept, .nothingToThaw: 409
+    case .notPinned, .notHeld, .notHeldBack, .isPinned, .alreadyKept, .nothingToThaw: 409
     case .nothingToKeep: 503
     }
   }

@@ -263,15 +263,21 @@ final class PublishingDesk: Sendable {
     }
     state = next
     publish(publication, Merge.Change(), state, &report, because: order.command.name, now)
-    let version: Version? =
+    let gates = state.publisher.gates
+    let gate: Gate? =
       switch command {
-      case .rollBack(let content, _), .pin(_, let content): content.version
-      case .freeze(let cluster): state.publisher.gates.version(of: cluster)
-      case .unpin, .thaw, .release: nil
+      case .rollBack(_, let cluster), .freeze(let cluster): cluster.map { gates.gate(for: $0) } ?? gates.all
+      case .pin(let cluster, _): gates.gate(for: cluster)
+      // One that was opened leaves the cluster behind what there is for all.
+      case .unpin(let cluster), .release(let cluster, _):
+        gates.gate(for: cluster).flatMap { $0.kind == .held ? nil : $0 }
+      case .thaw: nil
       }
     let isBeingSaved = save(
-      state, snapshot, .init(gates: state.publisher.gates, ticket: order.ticket), now)
-    return GateReport.Answer(order: order, outcome: .success(version), isBeingSaved: isBeingSaved)
+      state, snapshot, .init(gates: gates, ticket: order.ticket), now)
+    return GateReport.Answer(
+      order: order, outcome: .success(gate.map { .init(version: $0.version, kind: $0.kind) }),
+      isBeingSaved: isBeingSaved)
   }
 
   /// A version in memory.

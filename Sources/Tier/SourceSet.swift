@@ -30,6 +30,8 @@ final class SourceSet: SubscriptionOwner {
     /// What merging set aside because of `only`.
     var filtered: [Rejection] = []
     var lastError: String?
+    /// It failed in a way that offers nothing: there is no such folder, or the upstream turns us away.
+    var offersNothing = false
     /// It had delivered before a restart, and that is served until it does again.
     var isRestored = false
     /// Of an upstream without an SVID.
@@ -223,7 +225,7 @@ final class SourceSet: SubscriptionOwner {
   enum AdoptionRefusal: Error {
     case unknown(known: [String])
     /// It offers nothing that is not served already.
-    case nothingOffered(SourceStatus.State)
+    case nothingOffered(SourceStatus.State, String?)
   }
 
   /// Takes over what a source offers, although it is older than what is served, of another origin, or empty.
@@ -231,7 +233,9 @@ final class SourceSet: SubscriptionOwner {
     guard let entry = entries.first(where: { $0.name == name }) else {
       throw .unknown(known: entries.map(\.name))
     }
-    guard entry.state == .behind || entry.state == .failed else { throw .nothingOffered(entry.state) }
+    guard entry.state == .behind || entry.state == .failed, !entry.offersNothing else {
+      throw .nothingOffered(entry.state, entry.lastError)
+    }
     switch entry.life {
     case .upstream(let subscription): subscription.adoptOffer()
     case .directory(let origin): origin.adoptEmpty()
@@ -251,6 +255,7 @@ final class SourceSet: SubscriptionOwner {
     change(found.source) { entry in
       tell(of: found.rejected.filter { !entry.rejected.contains($0) }, source: found.source)
       entry.rejected = found.rejected
+      entry.offersNothing = found.fault.map { !$0.isEmpty } ?? false
       if let fault = found.fault {
         become(&entry, .failed, fault.description)
       } else {
@@ -292,6 +297,7 @@ final class SourceSet: SubscriptionOwner {
 
   func subscription(_ subscription: Subscription, became health: Subscription.Health) {
     change(subscription.settings.source) { entry in
+      entry.offersNothing = subscription.isTurnedAway
       switch health {
       case .connecting(let error): become(&entry, entry.isRestored ? .stale : .connecting, error)
       case .following: become(&entry, .synced, nil)

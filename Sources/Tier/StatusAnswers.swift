@@ -31,29 +31,38 @@ extension ControlLoop {
         reply(.json(status(of: clients, sinks).json))
       }
     case .dump(let identity, let type):
-      looked("dump as " + identity, type: type)
-      reply(dump(as: identity, type: type))
+      heed(reply) { () throws(AdminRefusal) in
+        let (id, typeName) = (try SPIFFEID(asked: identity), try type.map(TypeName.init(asked:)))
+        looked("dump as " + identity, type: type, reply) { $0.dump(as: id, type: typeName, reply) }
+      }
     case .explain(let identity, let type, let name):
-      looked("explain \(name) as \(identity)", type: type)
-      reply(explain(as: identity, type: type, name: name))
-    case .history:
-      looked("history")
-      tellHistory(reply)
+      heed(reply) { () throws(AdminRefusal) in
+        let (id, typeName) = (try SPIFFEID(asked: identity), try TypeName(asked: type))
+        looked("explain \(name) as \(identity)", type: type, reply) { control in
+          reply(control.explain(as: id, type: typeName, name: name))
+        }
+      }
+    case .history: looked("history", reply) { $0.tellHistory(reply) }
     case .diff(let question):
-      looked("diff " + question.words)
-      tellDifference(question, reply)
+      heed(reply) { () throws(AdminRefusal) in
+        try check(question)
+        looked("diff " + question.words, reply) { $0.tellDifference(question, reply) }
+      }
     case .command(let command): carryOut(command, reply)
     case .transfer(let transfer): carryOut(transfer, reply)
     }
   }
 
-  /// An operator looked at content: on record, and in the journal.
-  private func looked(_ what: String, type: String? = nil) {
-    report(
-      TierEvent(
-        .info, "an operator looked at content",
-        [.init("what", what)] + (type.map { [.init("type", $0)] } ?? [])
-      ).recording(AuditRecord(.admin, type: type, reason: what)))
+  /// A slip in a question is answered at once: nothing is looked at.
+  private func heed(_ reply: (AdminReply) -> Void, _ ask: () throws(AdminRefusal) -> Void) {
+    do throws(AdminRefusal) { try ask() } catch { reply(error.reply) }
+  }
+
+  private func check(_ question: DiffQuestion) throws(AdminRefusal) {
+    for version in [question.from, question.to].compactMap({ $0 }) {
+      if let error = VersionError(checking: version) { throw AdminRefusal(GateRefusal.version(error).reply) }
+    }
+    if case .identity(let text) = question.subject { _ = try SPIFFEID(asked: text) }
   }
 
   /// Sources have been lost for longer than `staleAfter` allows.
@@ -155,36 +164,38 @@ extension ControlLoop {
     facts.stateOK = persistence.map { _ in stateError == nil }
     return Exposition(shards: shards, facts: facts, knownTypes: Kinds.all.map(\.type.description)).text
   }
-
-  /// What an identity is served now, sorted by type and name.
-  private func dump(as identity: String, type: String?) -> AdminReply {
-    let id: SPIFFEID
-    do throws(SPIFFEError) { id = try SPIFFEID(parsing: identity) } catch {
-      return .error(status: 400, error.description)
-    }
-    let wanted = type.flatMap { TypeName(written: $0) }
-    if let type, wanted == nil {
-      return .error(status: 400, "'\(ForeignText.line(type))' is not group/Kind")
-    }
-    guard let generation = crossings.generation.value else {
-      return .error(status: 503, "Nothing has been published yet")
-    }
-    guard let view = generation.view(for: id) else { return .json(Array("[]".utf8)) }
-    var writer = JSONWriter()
-    writer.array { array in
-      for (name, collection) in view.collections.sorted(by: { $0.key < $1.key })
-      where wanted == nil || name == wanted {
-        for resource in collection.resources { DumpEncoding.write(resource, to: &array) }
-      }
-    }
-    return .json(writer.bytes)
-  }
 }
 
 extension ControlLoop {
   /// Where and why an object, or a form of it, was set aside; nil when it was not.
   func rejection(of label: String) -> Rejection? {
     sources.entries.lazy.flatMap { $0.rejected + $0.filtered }.first { $0.resource == label }
+  }
+}
+
+/// Why a question has no answer.
+struct AdminRefusal: Error {
+  let reply: AdminReply
+
+  init(_ reply: AdminReply) { self.reply = reply }
+
+  init(_ status: Int, _ text: String) { reply = .error(status: status, text) }
+}
+
+extension SPIFFEID {
+  init(asked text: String) throws(AdminRefusal) {
+    do throws(SPIFFEError) { self = try SPIFFEID(parsing: text) } catch {
+      throw AdminRefusal(400, error.description)
+    }
+  }
+}
+
+extension TypeName {
+  init(asked text: String) throws(AdminRefusal) {
+    guard let type = TypeName(written: text) else {
+      throw AdminRefusal(400, "'\(ForeignText.line(text))' is not group/Kind")
+    }
+    self = type
   }
 }
 

@@ -8,6 +8,7 @@ import Admin
 import Audit
 import Downstream
 import Gates
+import Policy
 import Primitives
 import Ring
 import SPIFFE
@@ -18,22 +19,15 @@ final class TransferDesk {
   static let exportsMost = 4
   /// A transfer that nobody goes on with is given up after this.
   static let silenceMost: Duration = .seconds(30)
-  /// How long an asker waits for the end of an import before it is told to ask again, and for the record of an export
-  /// before that is refused. Reason: below the 5 s after which the admin server answers by itself.
+  /// How long an asker waits for the end of an import before it is told to ask again. Reason: below the 5 s after which
+  /// the admin server answers by itself.
   static let patience: Duration = .seconds(2)
 
   fileprivate struct Export {
     let session: ExportSession
     var lastUsed: Instant
-    /// Its record is not in the log yet: nobody is told of it.
-    var announcement: Announcement?
-  }
-
-  fileprivate struct Announcement {
-    /// `AuditDesk.recorded`.
-    let record: UInt64
-    let answer: AdminReply
-    let reply: @Sendable (AdminReply) -> Void
+    /// Its record is in the log: not a byte leaves before.
+    var isRecorded = false
   }
 
   fileprivate struct Import {
@@ -105,7 +99,6 @@ extension ControlLoop {
   /// Once a second: what waits too long is told so.
   func beatTransfers() {
     transfers.expire(now: loop.now)
-    announceExports()
     guard let asker = transfers.current?.asker, loop.now - asker.since >= TransferDesk.patience else {
       return
     }
@@ -132,14 +125,13 @@ extension ControlLoop {
     }
     var view: View?
     if let identity {
-      do throws(SPIFFEError) {
-        let id = try SPIFFEID(parsing: identity)
-        view = generation.view(for: id)
-        guard view != nil else {
-          return .error(status: 404, "The policy grants nothing to \(id): it is in no cluster, or blocked.")
-        }
+      do {
+        let index = try generation.rules.index(of: try SPIFFEID(parsing: identity))
+        view = generation.views[generation.place(ofCluster: index)]
+      } catch let refusal as IdentityRefusal {
+        return refusal.reply
       } catch {
-        return .error(status: 400, error.description)
+        return .error(status: 400, "\(error)")
       }
     }
     let snapshot = view?.snapshot ?? generation.snapshot
@@ -155,60 +147,39 @@ extension ControlLoop {
       node: me.node, program: self.version, exportedAt: loop.wallClock, identity: identity, version: version,
       position: snapshot.position, types: 0, resources: 0)
     let session = ExportSession(ArchiveWriter(header, content, positions: snapshot.positions))
-    recordExport(session.header)
     let ticket = transfers.nextTicket()
     let answer = ExportTicket(
       ticket: ticket, version: version.description, resources: session.header.resources)
-    transfers.exports[ticket] = TransferDesk.Export(
-      session: session, lastUsed: loop.now,
-      announcement: .init(record: audit.recorded, answer: .json(answer.json), reply: reply))
-    announceExports()
+    transfers.exports[ticket] = TransferDesk.Export(session: session, lastUsed: loop.now)
+    afterRecord(event(of: session.header), undone: "not begun, nothing has left") { [weak self] obstacle in
+      if obstacle == nil {
+        self?.transfers.exports[ticket]?.isRecorded = true
+      } else {
+        self?.transfers.exports[ticket] = nil
+      }
+      reply(obstacle.map { .unrecorded($0) } ?? .json(answer.json))
+    }
     return nil
   }
 
-  private func recordExport(_ header: ArchiveHeader) {
+  private func event(of header: ArchiveHeader) -> TierEvent {
     var record = AuditRecord(
       .export, version: header.version.description, sequence: header.position.sequence,
       reason: header.identity == nil ? "everything" : "what an identity is served")
     record.spiffeID = header.identity.flatMap { try? SPIFFEID(parsing: $0) }
-    report(
-      TierEvent(
-        .notice, "a snapshot is exported",
-        [
-          .init("version", header.version.description), .init("as", header.identity ?? "everything"),
-          .init("resources", String(header.resources)),
-        ]
-      ).recording(record))
-  }
-
-  /// Answers for exports whose record is in the log now, and refuses those whose record cannot be written, or not in
-  /// time: not a byte leaves before.
-  private func announceExports() {
-    for (ticket, export) in transfers.exports.sorted(by: { $0.key < $1.key }) {
-      guard let waiting = export.announcement else { continue }
-      if audit.isWritten(waiting.record) {
-        transfers.exports[ticket]?.announcement = nil
-        waiting.reply(waiting.answer)
-        continue
-      }
-      let isLate = loop.now - export.lastUsed >= TransferDesk.patience
-      guard let obstacle = audit.obstacle ?? (isLate ? "the audit log takes too long to be written" : nil)
-      else { continue }
-      transfers.exports[ticket] = nil
-      // The record of it waits, and is written when that can be: it must not stand there alone.
-      audit.record(
-        AuditRecord(
-          .export, version: export.session.header.version.description,
-          sequence: export.session.header.position.sequence,
-          reason: "not begun, nothing has left: " + obstacle))
-      waiting.reply(.unrecorded(obstacle))
-    }
+    return TierEvent(
+      .notice, "a snapshot is exported",
+      [
+        .init("version", header.version.description), .init("as", header.identity ?? "everything"),
+        .init("resources", String(header.resources)),
+      ]
+    ).recording(record)
   }
 
   private func readExport(
     _ ticket: UInt64, _ from: UInt64, _ reply: @escaping @Sendable (AdminReply) -> Void
   ) {
-    guard let export = transfers.exports[ticket], export.announcement == nil else {
+    guard let export = transfers.exports[ticket], export.isRecorded else {
       return reply(.noTransfer("export"))
     }
     if let obstacle = audit.obstacle {
@@ -295,7 +266,6 @@ extension ControlLoop {
 
   /// Call when the loop was woken.
   func pickUpTransfers() {
-    announceExports()
     for checked in transfers.checked.drain() where checked.ticket == transfers.current?.ticket {
       decide(checked)
     }
@@ -340,8 +310,7 @@ extension ControlLoop {
     switch found.outcome {
     case .failure(let refusal): refuseImport(refusal)
     case .success(let outcome) where order.terms.isDryRun:
-      audit.record(AuditRecord(.admin, version: outcome.version, reason: "import, as a dry run"))
-      finishImport(.json(outcome.json))
+      tellDryRun(outcome, order.ticket)
     case .success(let outcome):
       record(outcome, order)
       transfers.current?.state = .saving(found)
@@ -352,6 +321,17 @@ extension ControlLoop {
       case true?:
         if let settled = transfers.current?.settled { settledImport(order.ticket, unsaved: settled.unsaved) }
       }
+    }
+  }
+
+  /// It says what is served, and so it goes the way of what shows content.
+  private func tellDryRun(_ outcome: ImportOutcome, _ ticket: UInt64) {
+    let what = "import, as a dry run"
+    let event = TierEvent(.info, "an operator looked at content", [.init("what", what)])
+      .recording(AuditRecord(.admin, version: outcome.version, reason: what))
+    afterRecord(event, undone: "nothing was shown: " + what) { [weak self] obstacle in
+      guard let self, transfers.current?.ticket == ticket else { return }
+      finishImport(obstacle.map { .unrecorded($0) } ?? .json(outcome.json))
     }
   }
 

@@ -87,6 +87,8 @@ public final class Subscription: TimerHandler {
   private var hasAnswered = false
   /// Its last word was that it grants this relay nothing.
   public private(set) var isRefused = false
+  /// Its last word was a status that says that it has nothing for us.
+  public private(set) var isTurnedAway = false
   private var followingSince: Instant?
   private var patience = TimerID.none
   private var progress = TimerID.none
@@ -272,6 +274,7 @@ public final class Subscription: TimerHandler {
     }
     hasAnswered = true
     isRefused = false
+    isTurnedAway = false
     faults = [:]
     rota.answered()
     backoff.reset()
@@ -320,6 +323,7 @@ public final class Subscription: TimerHandler {
     awaitSilentTypes()
     if let requests, attempt.open(path: follower.path, requests: requests) { return }
     if status.code == .permissionDenied { isRefused = true }
+    isTurnedAway = [.permissionDenied, .unauthenticated, .unimplemented].contains(status.code)
     switch status.code {
     case .permissionDenied, .unauthenticated:
       fail("\(attempt.endpoint): \(status)" + introduction.hint(status, settings, credentials), as: .failed)

@@ -19,7 +19,11 @@ struct Status: ParsableCommand {
 
 struct Dump: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Shows what an identity is served now.")
+    abstract: "Shows what an identity is served now.",
+    discussion: """
+      Exit code 0: this is it, maybe nothing; 1: it is served nothing, because it is blocked; 64: it has no cluster, or \
+      there is no such type; 69: the relay cannot be reached, or cannot answer now.
+      """)
 
   @OptionGroup var relay: AdminOption
   @Option(name: .customLong("as"), help: ArgumentHelp("The SPIFFE ID to look as.", valueName: "spiffe-id"))
@@ -45,7 +49,8 @@ struct Explain: ParsableCommand {
     abstract: "Says whether an identity sees a resource, and which rule decides.",
     discussion: """
       Asks the running relay, or with --config judges from files alone.
-      Exit code 0: visible; 1: not; 64: what is asked for cannot be.
+      Exit code 0: visible; 1: not; 64: what is asked for cannot be; 69: the relay cannot be reached, or cannot answer
+      now.
       """)
 
   @OptionGroup var relay: AdminOption

@@ -7,7 +7,10 @@ import Console
 struct History: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Lists the kept versions, newest first.",
-    discussion: "VERSION in other commands is one of these hashes, or its first 8 or more digits.")
+    discussion: """
+      VERSION in other commands is one of these hashes, or its first 8 or more digits. Exit code 69: the relay cannot \
+      be reached, or cannot answer now.
+      """)
 
   @OptionGroup var relay: AdminOption
   @Flag(name: .long, help: "Print the relay's answer unchanged.") var json = false
@@ -90,7 +93,7 @@ struct Release: ParsableCommand {
     abstract: "Lets pass what the brake holds back.",
     discussion: """
       Every tier below lets it pass, too. With TYPE only the removals of that type are let pass: the cluster is \
-      served again if no other type loses too much. Exit code 1: it is not held, or still is.
+      served again if no other type loses too much. Exit code 1: it is not held, not because of TYPE, or still is.
       """)
 
   @OptionGroup var gate: GateOption
@@ -121,7 +124,7 @@ struct Diff: ParsableCommand {
       From what is served now (or --from) to the newest snapshot (or --to), under the policy in force (or --policy, or \
       --shadow). Without options: what gates hold back. With --config from files alone: from the configured policy and \
       directories to --policy and --manifests. Exit code 0: nothing; 1: something, or problems; \
-      64: there is no such identity, cluster or version.
+      64: there is no such identity, cluster or version; 69: the relay cannot be reached, or cannot answer now.
       """)
 
   @OptionGroup var relay: AdminOption

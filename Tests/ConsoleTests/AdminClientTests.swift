@@ -33,9 +33,10 @@ struct AdminClientTests {
     defer { server.stop() }
     let client = AdminClient(server.addresses[0])
     let error = #expect(throws: AdminClientError.self) { try client.body(of: .readyz) }
-    #expect(error == .refused(status: 503, message: #"{"error":"not now\u001b"}"#))
+    #expect(error == .refused(status: 503, message: #"not now\u{1b}"#))
     #expect(error?.exitCode == 1)
-    #expect(error?.questionExitCode == 1)
+    #expect(error?.questionExitCode == 69, "it is neither yes nor no")
+    #expect(AdminClientError.refused(status: 403, message: "").questionExitCode == 1)
     #expect(AdminClientError.refused(status: 400, message: "").questionExitCode == 64)
     #expect(AdminClientError.refused(status: 404, message: "").questionExitCode == 64)
     #expect(AdminClientError.refused(status: 422, message: "").questionExitCode == 1)

@@ -212,6 +212,12 @@ private struct Model {
   }
 
   private func wouldLoseTooMuch(_ gate: Kept, _ cluster: ClusterRules) -> Bool {
+    let (lost, had) = losses(gate, cluster)
+    return isTooMuch(lost, of: had)
+  }
+
+  private func losses(_ gate: Kept, _ cluster: ClusterRules) -> (lost: [TypeName: Int], had: [TypeName: Int])
+  {
     let has = cut(gate.content, cluster)
     let would = cut(newest, cluster)
     var (lost, had) = ([TypeName: Int](), [TypeName: Int]())
@@ -226,7 +232,7 @@ private struct Model {
       lost[type] = going + passed
       had[type] = old.count + passed
     }
-    return isTooMuch(lost, of: had)
+    return (lost, had)
   }
 
   mutating func apply(_ change: Merge.Change, _ snapshot: Snapshot, _ now: Timestamp) -> [String] {
@@ -365,6 +371,7 @@ private struct Model {
         return false
       }
       if let type {
+        guard losses(gate, cluster).lost[type] ?? 0 > 0 else { return false }
         gate.released.insert(type)
         held[name] = gate
         if wouldLoseTooMuch(gate, cluster) { return true }

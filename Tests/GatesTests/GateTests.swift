@@ -252,8 +252,16 @@ struct GateTests {
     var stage = try Stage()
     stage.change(gateway, remove: Stage.names(0..<20, "foo"))
     stage.change(service, remove: Stage.names(0..<15, "foo"))
+    let other = TypeName(group: "networking.istio.io", kind: "Sidecar")
+    let all = ["20 \(gateway)", "15 \(service)"]
+    #expect(throws: GateError.notHeldBack("a", other, isReleased: false, held: all)) {
+      try stage.perform(.release("a", other))
+    }
     try stage.perform(.release("a", gateway))
     #expect(stage.count("a") == 55, "the services are still too many")
+    #expect(throws: GateError.notHeldBack("a", gateway, isReleased: true, held: ["15 \(service)"])) {
+      try stage.perform(.release("a", gateway))
+    }
     #expect(stage.publisher.gates.held["a"]?.reason.contains("VirtualService") == true)
     try stage.perform(.release("a", service))
     #expect(stage.count("a") == 35 && stage.count("a", service) == 35)

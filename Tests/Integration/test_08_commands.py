@@ -314,11 +314,31 @@ def test_explain_says_that_a_newer_form_was_set_aside(tiers):
     (["diff", "--from", "deadbeef"], "No kept version"),
     (["dump", "--as", "nobody"], "does not begin with spiffe://"),
     (["diff", "--as", "spiffe://example.org/cluster/slip"], "No policy has a cluster"),
+    (["dump", "--as", "spiffe://example.org/cluster/slip"], "No cluster has the identity"),
+    (["dump", "--json", "--as", "spiffe://example.org/cluster/slip"], "policy.yaml"),
 ])
 def test_a_slip_in_a_question_is_no_answer(shared_tiers, arguments, text):
     whom = [] if "--as" in arguments else ["--as", "spiffe://example.org/cluster/shop/istiod"]
     result = run(*arguments, *whom, "--admin", f"unix://{shared_tiers.edge.admin_path}")
     assert (result.returncode, result.stdout) == (64, "") and text in result.stderr
+
+
+def test_who_is_blocked_is_told_by_which_line(shared_tiers):
+    edge = shared_tiers.edge
+    stolen = "spiffe://example.org/cluster/stolen/x"
+    text = (edge.folder / "policy.yaml").read_text().splitlines()
+    line = next(number for number, line in enumerate(text, 1) if "cluster/stolen/*" in line)
+    place = f"{edge.folder}/policy.yaml:{line}:"
+    for arguments in (["dump"], ["dump", "--json"], ["dump", "-o", "yaml"]):
+        result = run(*arguments, "--as", stolen, "--admin", f"unix://{edge.admin_path}")
+        assert (result.returncode, result.stdout) == (1, "") and place in result.stderr, result
+        assert "answered 403: The identity" in result.stderr and "{" not in result.stderr
+    result = run("explain", "--as", stolen, "networking.istio.io/Gateway", "no/no", "--admin", f"unix://{edge.admin_path}")
+    answer = json.loads(result.stdout)
+    assert result.returncode == 1 and answer["effect"] == "blocked" and answer["rule"]["line"] == line, answer
+    assert "not in the snapshot" in answer["reason"]
+    result = run("diff", "--as", stolen, "--admin", f"unix://{edge.admin_path}")
+    assert result.returncode == 0 and place in result.stderr and place in json.loads(result.stdout)["note"], result
 
 
 def test_a_type_may_be_asked_for_by_any_of_its_names(shared_tiers):

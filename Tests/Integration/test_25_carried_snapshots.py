@@ -195,7 +195,7 @@ def test_as_an_identity_only_its_grant_leaves(island):
     island.bring(path)
     assert seen(island.far) == {"ledger"}
     _, text = island.export("none.snapshot", "--as", "spiffe://example.org/nobody", code=1)
-    assert "it is in no cluster" in text and not (island.folder / "none.snapshot").exists()
+    assert "No cluster has the identity" in text and not (island.folder / "none.snapshot").exists()
 
 
 @pytest.mark.parametrize("damage, text", [

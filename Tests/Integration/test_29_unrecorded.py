@@ -17,7 +17,7 @@ from harness.tiers import edge_policy, relays_only
 from harness.trust import TrustDomain
 from harness.waiting import eventually
 from test_20_audit import fill, small_disk  # noqa: F401 a fixture
-from test_22_gates import arrives, gates, many, order, published, seen, versions, write
+from test_22_gates import gates, many, order, published, seen, versions, write
 
 
 class Pair:
@@ -44,8 +44,12 @@ class Pair:
         self.far.start(ready=False)
 
     @property
+    def records(self):
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    @property
     def events(self):
-        return [json.loads(line)["event"] for line in self.log.read_text().splitlines()]
+        return [record["event"] for record in self.records]
 
 
 def test_what_cannot_be_put_on_record_is_not_done(folder, small_disk):  # noqa: F811
@@ -59,28 +63,49 @@ def test_what_cannot_be_put_on_record_is_not_done(folder, small_disk):  # noqa: 
     eventually(
         lambda: (far.get("/dump?as=spiffe://example.org/cluster/all/istiod"), far.status["audit"]["state"])[1],
         lambda state: state == "failing", 10, "the log is full")
-    before = (gates(far), seen(far), far.status["snapshot"])
+    before = (gates(far), far.status["snapshot"])
     fresh = folder / "fresh.snapshot"
     for arguments in (
             ["rollback", old], ["pin", "all", old], ["unpin", "shop"], ["freeze"], ["thaw"], ["release", "all"],
             ["adopt", "central"], ["snapshot", "export", fresh], ["snapshot", "import", pair.file]):
         text = order(far, *arguments, code=1)
         assert "could not be put on record" in text and "No room" in text, f"{arguments}: {text}"
-    assert (gates(far), seen(far), far.status["snapshot"]) == before
+    assert (gates(far), far.status["snapshot"]) == before
     assert not fresh.exists()
+    # Nothing is shown, either, and that is no answer: neither "not visible" nor "something changes".
+    whom = ["--as", "spiffe://example.org/cluster/all/istiod"]
+    looks = [["dump", *whom], ["explain", *whom, "networking.istio.io/Gateway", "shop/x"], ["diff", *whom], ["history"]]
+    for arguments in looks:
+        result = run(*arguments, "--admin", f"unix://{far.admin_path}")
+        assert (result.returncode, result.stdout) == (69, ""), f"{arguments}: {result}"
+        assert "Nothing is shown, for it could not be put on record" in result.stderr and "No room" in result.stderr
+    # Who says that the loss is to be counted is shown things.
+    far.configuration["audit"]["onFailure"] = "continue"
+    far.write_configuration()
+    far.reload()
+    eventually(lambda: far.get("/readyz")[0], lambda code: code == 200, 10, "it goes on")
+    assert seen(far) == set(many(30))
+    far.configuration["audit"]["onFailure"] = "stop"
+    far.write_configuration()
+    far.reload()
+    eventually(lambda: far.get("/readyz")[0], lambda code: code == 503, 10, "it stops")
     # A grant that ends asks for no room.
     policy = edge_policy()
     policy["clusters"] = [entry for entry in policy["clusters"] if entry["name"] != "all"]
     far.write_policy(policy)
+    ruled = far.status["policy"]["hash"]
     far.reload()
-    arrives(far, set())
+    eventually(lambda: far.status["policy"]["hash"], lambda value: value != ruled, 10, "the policy is in force")
     (small_disk / "filler").unlink()
     eventually(lambda: far.get("/readyz")[0], lambda code: code == 200, 10, "there is room again")
     order(far, "unpin", "shop")
+    order(far, "dump", *whom, code=64)
     order(far, "snapshot", "export", fresh)
     events = pair.events
     assert events.count("pin") == 1 and events.count("unpin") == 1 and "rollback" not in events
     assert events.count("import") == 1 and events.count("export") == 1
+    shown = [record["reason"] for record in pair.records if record["event"] == "admin"]
+    assert shown.count("history") == 1 and not [reason for reason in shown if reason.startswith(("explain", "diff"))]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -174,10 +174,37 @@ struct EvaluationTests {
       try answer("spiffe://td/a", facts("n.io/DR", "bar", "x")) == "false a none - No rule of a allows it")
     #expect(
       try answer("spiffe://td/b", facts("n.io/DR", "foo", "x"))
-        == "false - blocked - spiffe://td/b is blocked")
+        == "false - blocked p.yaml:9:11 spiffe://td/b is blocked by spiffe://td/b at p.yaml:9:11")
     #expect(
       try answer("spiffe://td/c", facts("n.io/DR", "foo", "x"))
         == "false - unknown - No cluster has the identity spiffe://td/c")
+  }
+
+  @Test func whoIsServedNothingIsToldWhereThatIsSaid() throws {
+    let rules = try #require(
+      PolicyRules.parse([
+        FileText(
+          path: "one.yaml", bytes: Array("clusters: [{name: a, identities: [\"spiffe://td/a\"]}]".utf8)),
+        FileText(
+          path: "two.yaml", bytes: Array("blocked:\n  - spiffe://td/x\n  - spiffe://td/stolen/*\n".utf8)),
+      ]).rules)
+    let id = try SPIFFEID(parsing: "spiffe://td/stolen/1")
+    #expect(
+      rules.refusal(of: id)?.description
+        == "The identity spiffe://td/stolen/1 is blocked. spiffe://td/stolen/* stands under blocked at two.yaml:3:5. "
+        + "If it should be served, take it out there and reload.")
+    #expect(
+      rules.refusal(of: try SPIFFEID(parsing: "spiffe://td/b"))?.description
+        == "No cluster has the identity spiffe://td/b. The policy is one.yaml, two.yaml. "
+        + "If it should be served, add it to the identities of a cluster and reload.")
+    #expect(rules.refusal(of: try SPIFFEID(parsing: "spiffe://td/a")) == nil)
+    #expect(PolicyRules.denyAll.refusal(of: id)?.why == "There is no policy")
+    // It would see it as little if it were there.
+    let type = TypeName(group: "n.io", kind: "VS")
+    let absent = rules.explanation(of: nil, type: type, name: "foo/x", as: id)
+    #expect(absent.effect == "blocked" && absent.rule?.line == 3 && absent.cluster == nil)
+    #expect(
+      absent.reason.hasSuffix("at two.yaml:3:5. n.io/VS foo/x is not in the snapshot"), "\(absent.reason)")
   }
 
   @Test func tenThousandClustersAreFound() throws {

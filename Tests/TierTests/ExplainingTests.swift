@@ -74,6 +74,62 @@ private struct Answer: Decodable {
     #expect(dump.contains("\"tier\"") && !dump.contains("\"owner\""))
   }
 
+  private func dump(_ identity: String, _ origin: Origin, type: String? = nil) throws -> String {
+    let reply = try origin.ask(.dump(identity: identity, type: type))
+    return "\(reply.status) \(String(decoding: reply.body, as: UTF8.self))"
+  }
+
+  @Test func whoIsServedNothingIsToldWhy() throws {
+    let origin = try Origin(
+      """
+      clusters:
+        - {name: a, identities: ["spiffe://example.org/a"], allow: [{namespaces: [foo]}]}
+        - {name: b, identities: ["spiffe://example.org/b"], allow: [{namespaces: [bar]}]}
+      blocked: ["spiffe://example.org/stolen/*"]
+      """)
+    origin.control.start()
+    // Nothing was read yet: an empty list would say that there is nothing.
+    origin.control.ask(.dump(identity: a, type: nil)) { reply in
+      #expect(reply.status == 503 || reply.status == 200)
+    }
+    try origin.write("one.yaml", gateway("foo", "f"))
+    origin.settle()
+    #expect(try dump(a, origin).hasPrefix("200 [{"))
+    #expect(try dump("spiffe://example.org/b", origin) == "200 []", "this one is served nothing indeed")
+    let unknown = try dump("spiffe://example.org/x", origin)
+    #expect(
+      unknown.hasPrefix("404 ") && unknown.contains("No cluster has the identity spiffe://example.org/x")
+        && unknown.contains("The policy is policy.yaml"), "\(unknown)")
+    let blocked = try dump("spiffe://example.org/stolen/1", origin)
+    #expect(
+      blocked.hasPrefix("403 ")
+        && blocked.contains("spiffe://example.org/stolen/* stands under blocked at policy.yaml:4:11"),
+      "\(blocked)")
+    for (identity, status) in [("spiffe://example.org/x", 404), ("spiffe://example.org/stolen/1", 403)] {
+      #expect(try origin.ask(.transfer(.beginExport(identity: identity))).status == status)
+    }
+    // Nothing that is done with clusters changes anything for who is blocked, and that is said.
+    let reply = try origin.ask(.diff(DiffQuestion(.identity("spiffe://example.org/stolen/1"))))
+    #expect(reply.status == 200)
+    #expect(
+      String(decoding: reply.body, as: UTF8.self).contains(
+        #""note":"The identity spiffe://example.org/stolen/1 is blocked"#))
+  }
+
+  @Test func whatIsNotAnsweredYetIsNotSaidToBeEmpty() throws {
+    let edge = try Origin(
+      """
+      clusters:
+        - {name: a, identities: ["spiffe://example.org/a"], allow: [{namespaces: [foo]}]}
+      """, upstream: "198.51.100.1")
+    edge.control.start()
+    edge.settle()
+    #expect(try dump(a, edge).hasPrefix("503 {\"error\":\"Nothing is served yet: "))
+    #expect(try dump(a, edge, type: type).hasPrefix("503 {\"error\":\"Nobody is served \(type) yet"))
+    #expect(try edge.ask(.diff(DiffQuestion(.identity(a)))).status == 503)
+    #expect(try dump("spiffe://example.org/x", edge).hasPrefix("404"))
+  }
+
   @Test func aShadowIsCountedAndNeverServed() throws {
     let origin = try origin(gateway("foo", "f") + "---\n" + gateway("bar", "b"))
     #expect(try origin.status().shadow == nil)

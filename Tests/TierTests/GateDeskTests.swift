@@ -4,7 +4,10 @@
 // published generation.
 
 import Admin
+import Audit
 import Foundation
+import Ring
+import Synchronization
 import Testing
 
 @testable import Tier
@@ -12,12 +15,14 @@ import Testing
 private let a = "spiffe://example.org/a"
 
 @Suite(.serialized) struct GateDeskTests {
-  private func origin(_ count: Int) throws -> Origin {
+  private func origin(
+    _ count: Int, report: @escaping (TierEvent) -> Void = { _ in }
+  ) throws -> Origin {
     let origin = try Origin(
       """
       clusters:
         - {name: a, identities: ["spiffe://example.org/a"], allow: [{namespaces: [foo, bar]}]}
-      """)
+      """, report: report)
     try origin.write(0..<count)
     origin.control.start()
     origin.settle()
@@ -51,6 +56,51 @@ private let a = "spiffe://example.org/a"
     #expect(origin.seen(by: a).count == 5)
     #expect(try origin.status().gates.isEmpty)
     #expect(try #require(try origin.status().snapshot?.sequence) > #require(before))
+  }
+
+  @Test func aReleaseOfWhatIsNotHeldIsNone() throws {
+    let told = Mutex<[TierEvent]>([])
+    let origin = try origin(20) { event in told.withLock { $0.append(event) } }
+    try origin.write(0..<5)
+    origin.settle()
+    let before = try origin.status().snapshot?.sequence
+    let found = try refusal(.release(cluster: "a", type: "networking.istio.io/Sidecar"), origin)
+    #expect(found.status == 409, "\(found)")
+    #expect(
+      found.text.contains(
+        "The brake holds back no removals of networking.istio.io/Sidecar from the cluster 'a'"))
+    #expect(found.text.contains("What it holds back: 15 networking.istio.io/Gateway."))
+    #expect(try origin.status().snapshot?.sequence == before)
+    func releases() -> [TierEvent] { told.withLock { $0.filter { $0.record?.event == .release } } }
+    #expect(releases().isEmpty, "what was not done is not on record as done")
+    _ = try order(.release(cluster: "a", type: "networking.istio.io/v1/Gateway"), origin)
+    #expect(releases().map(\.record?.type) == ["networking.istio.io/Gateway"])
+    #expect(origin.seen(by: a).count == 5)
+  }
+
+  @Test func whatIsOpenedBehindAGateOfAllIsToldSo() throws {
+    let origin = try origin(3)
+    let old = try #require(try origin.status().snapshot?.version)
+    _ = try order(.pin(cluster: "a", version: old), origin)
+    try origin.write(0..<4)
+    origin.settle()
+    _ = try order(.freeze(cluster: nil), origin)
+    try origin.write(0..<5)
+    origin.settle()
+    let outcome = try order(.unpin(cluster: "a"), origin)
+    #expect(origin.seen(by: a).count == 4)
+    #expect(
+      outcome.message.hasPrefix("Every cluster is frozen, and so is 'a' now: it is served "),
+      "\(outcome.message)")
+    #expect(outcome.version != nil && outcome.version != old)
+    // The brake's hold, opened while everything is frozen.
+    _ = try order(.thaw(cluster: nil), origin)
+    try origin.write(0..<30)
+    origin.settle()
+    try origin.write(0..<2)
+    origin.settle()
+    _ = try order(.freeze(cluster: nil), origin)
+    #expect(try order(.release(cluster: "a", type: nil), origin).message.contains("so is 'a' now"))
   }
 
   @Test func versionsAreListedAndCanBeGoneBackTo() throws {
@@ -132,6 +182,20 @@ private let a = "spiffe://example.org/a"
     let origin = try origin(3)
     #expect(try refusal(.adopt(source: "x"), origin).text.contains("The sources are: local"))
     #expect(try refusal(.adopt(source: "local"), origin).text.contains("is synced"))
+    // A folder that is not there offers nothing, and so nothing is taken over.
+    let aside = origin.folder.appendingPathExtension("aside")
+    try FileManager.default.moveItem(at: origin.folder, to: aside)
+    origin.control.reload(ReloadedFiles(plan: origin.plan))
+    origin.network.run(for: .seconds(60))
+    #expect(try origin.status().sources.map(\.state) == [.failed])
+    let found = try refusal(.adopt(source: "local"), origin)
+    #expect(found.status == 409 && found.text.contains("is not there"), "\(found)")
+    try FileManager.default.moveItem(at: aside, to: origin.folder)
+    try origin.write("many.yaml", gateway("foo", "g0"))
+    origin.network.run(for: .seconds(60))
+    #expect(try origin.status().sources.map(\.state) == [.synced])
+    try origin.write(0..<3)
+    origin.settle()
     try FileManager.default.removeItem(at: origin.folder.appending(path: "many.yaml"))
     // The simulated kernel tells of writes alone.
     try origin.write("note.txt", "not a manifest")
@@ -156,6 +220,7 @@ private let a = "spiffe://example.org/a"
       (.thaw(cluster: "a"), 409, "The cluster 'a' is not frozen or rolled back"),
       (.release(cluster: "a", type: nil), 409, "does not hold"),
       (.release(cluster: "a", type: "Gateway"), 400, "is not group/Kind"),
+      (.release(cluster: "x", type: "networking.istio.io/Gateway"), 404, "The policy has no cluster 'x'"),
     ]
     let before = try origin.status().snapshot?.sequence
     for (command, status, text) in cases {

@@ -186,6 +186,109 @@ private let rules = """
       refused.status == 503 && text(refused).contains("Nothing was done, for it could not be put on record"))
   }
 
+  @Test func nothingIsShownBeforeItsRecordIsWritten() throws {
+    let (folder, worker) = (TemporaryLog(), PausedWorker())
+    var settings = TrailSettings(path: folder.path)
+    let trail = TrailWriter(
+      settings, storage: TrailFile(settings), loops: 0, laneBytes: 1 << 20, worker: worker)
+    defer { trail.release() }
+    let origin = try origin(3, trail: trail)
+    let type = "networking.istio.io/Gateway"
+    let looks: [AdminRequest] = [
+      .dump(identity: a, type: nil), .explain(identity: a, type: type, name: "foo/g1"),
+      .diff(DiffQuestion(.all)), .history,
+    ]
+    let answers = Mutex<[Int: AdminReply]>([:])
+    func ask(_ requests: [AdminRequest]) {
+      for (index, request) in requests.enumerated() {
+        origin.control.ask(request) { reply in answers.withLock { $0[index] = reply } }
+      }
+      origin.network.run(for: .milliseconds(500))
+    }
+    func statuses() -> [Int] { answers.withLock { $0.sorted { $0.key < $1.key }.map(\.value.status) } }
+    worker.isPaused = true
+    ask(looks)
+    #expect(statuses().isEmpty && folder.looks.isEmpty, "their records are on their way")
+    // What shows no content, and a slip, wait for nothing.
+    let others = Mutex<[Int]>([])
+    for request in [
+      AdminRequest.status, .metrics, .healthz, .readyz, .dump(identity: "nobody", type: nil),
+    ] {
+      origin.control.ask(request) { reply in others.withLock { $0.append(reply.status) } }
+    }
+    origin.network.run(for: .milliseconds(100))
+    #expect(others.withLock { $0 } == [200, 200, 200, 200, 400])
+    worker.isPaused = false
+    origin.network.run(for: .milliseconds(500))
+    #expect(statuses() == [200, 200, 200, 200])
+    #expect(folder.looks == ["dump as \(a)", "explain foo/g1 as \(a)", "diff of all clusters", "history"])
+
+    // A log that does not write within two seconds.
+    worker.isPaused = true
+    answers.withLock { $0 = [:] }
+    ask(looks)
+    for _ in 0..<3 {
+      origin.network.run(for: .seconds(1))
+      origin.control.beat()
+    }
+    #expect(statuses() == [503, 503, 503, 503])
+    let late = try #require(answers.withLock { $0[0] })
+    #expect(
+      text(late).contains("Nothing is shown, for it could not be put on record: the audit log takes too long")
+    )
+    worker.isPaused = false
+    origin.settle()
+    #expect(
+      folder.looks.count == 12
+        && folder.looks.last?.hasPrefix("nothing was shown: history: the audit") == true)
+    // With `continue` it goes on; so many wait at once and no more.
+    worker.isPaused = true
+    answers.withLock { $0 = [:] }
+    ask([AdminRequest](repeating: .history, count: RecordDesk.most + 1))
+    #expect(statuses() == [503])
+    worker.isPaused = false
+    origin.settle()
+    settings.onFailure = .goOn
+    trail.adopt(settings)
+    worker.isPaused = true
+    answers.withLock { $0 = [:] }
+    ask(looks)
+    #expect(statuses() == [200, 200, 200, 200])
+    worker.isPaused = false
+    settings.onFailure = .stop
+    trail.adopt(settings)
+    // One whose folder is gone.
+    folder.remove()
+    origin.settle()
+    let refused = try origin.ask(.dump(identity: a, type: nil))
+    #expect(refused.status == 503 && text(refused).contains("Nothing is shown"), "\(text(refused))")
+  }
+
+  @Test func whatADryRunSaysIsOnRecordBefore() throws {
+    let (folder, worker) = (TemporaryLog(), PausedWorker())
+    let settings = TrailSettings(path: folder.path)
+    let trail = TrailWriter(
+      settings, storage: TrailFile(settings), loops: 0, laneBytes: 1 << 20, worker: worker)
+    defer { trail.release() }
+    let file = try export(try origin(3))
+    let island = try Origin(rules, upstream: "198.51.100.1", trail: trail)
+    island.control.start()
+    island.settle()
+    let begun = try island.ask(.transfer(.beginImport(ImportTerms(isDryRun: true))))
+    let ticket = try JSONDecoder().decode(ImportTicket.self, from: Data(begun.body)).ticket
+    _ = try island.ask(.transfer(.writeImport(ticket: ticket, from: 0, bytes: file)))
+    worker.isPaused = true
+    let answer = Mutex<AdminReply?>(nil)
+    island.control.ask(.transfer(.endImport(ticket: ticket, bytes: UInt64(file.count)))) { reply in
+      answer.withLock { $0 = reply }
+    }
+    island.network.run(for: .milliseconds(500))
+    #expect(answer.withLock { $0 } == nil && folder.looks.isEmpty)
+    worker.isPaused = false
+    island.network.run(for: .milliseconds(500))
+    #expect(answer.withLock { $0?.status } == 200 && folder.looks == ["import, as a dry run"])
+  }
+
   @Test func aDamagedFileChangesNothingAndTheNextIsTaken() throws {
     let (origin, island) = (try origin(5), try island())
     let file = try export(origin)
@@ -282,11 +385,16 @@ private final class TemporaryLog {
   }
 
   /// Reasons of the records of exports.
-  var exports: [String] {
+  var exports: [String] { reasons("export") }
+
+  /// Reasons of the records of looks at content.
+  var looks: [String] { reasons("admin") }
+
+  private func reasons(_ event: String) -> [String] {
     let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
     return text.split(separator: "\n").compactMap {
       try? JSONDecoder().decode(Line.self, from: Data($0.utf8))
     }
-    .filter { $0.event == "export" }.map { $0.reason ?? "" }
+    .filter { $0.event == event }.map { $0.reason ?? "" }
   }
 }

@@ -1,0 +1,50 @@
+// `dump`: what an identity is served now. Found on the control loop, written out on a worker: a view may have very many
+// objects.
+
+import Admin
+import Downstream
+import Gates
+import Policy
+import Primitives
+import SPIFFE
+import Snapshots
+
+extension ControlLoop {
+  func dump(as id: SPIFFEID, type: TypeName?, _ reply: @escaping @Sendable (AdminReply) -> Void) {
+    let generation = crossings.generation.value ?? .first
+    let view: View
+    do throws(IdentityRefusal) {
+      let index = try generation.rules.index(of: id)
+      view = generation.views[generation.place(ofCluster: index)]
+    } catch {
+      return reply(error.reply)
+    }
+    // An empty list would say that it is served nothing; it is not answered yet.
+    if let type, case .pending = view.state(of: type) {
+      return reply(
+        .error(status: 503, "Nobody is served \(type) yet: no source that may have it has answered."))
+    }
+    if type == nil, !view.snapshot.isComplete, view.collections.isEmpty {
+      return reply(nothingServed)
+    }
+    let accepted = workers.store.submit { reply(.json(DumpEncoding.json(of: view, type))) }
+    if !accepted { reply(GateRefusal.busy.reply) }
+  }
+}
+
+extension ControlLoop {
+  /// For questions about what is served while that is nothing, not even nothing at all.
+  var nothingServed: AdminReply {
+    .error(status: 503, "Nothing is served yet: \(readiness.reasons.joined(separator: "; ")).")
+  }
+}
+
+extension IdentityRefusal {
+  /// 404: most likely a slip; 403: it is known, and refused.
+  var reply: AdminReply {
+    switch self {
+    case .noCluster: .error(status: 404, description)
+    case .blocked: .error(status: 403, description)
+    }
+  }
+}
