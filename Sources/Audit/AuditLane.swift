@@ -19,6 +19,8 @@ public final class AuditLane: Sendable {
     /// Accepted so far, written or not.
     var accepted: UInt64 = 0
     var lost = 0
+    /// Its maker waits for what it has handed over, or for room.
+    var isAwaited = false
     var wake: Waker?
   }
 
@@ -28,6 +30,8 @@ public final class AuditLane: Sendable {
     /// The lane's count of records with this batch.
     public let upTo: UInt64
     public let lost: Int
+    /// Its maker is to be told when it is written.
+    public let isAwaited: Bool
     /// Of the batch.
     public let publications: Publications?
     /// That are lost.
@@ -64,21 +68,32 @@ public final class AuditLane: Sendable {
     return hand(&batch)
   }
 
-  /// The same for who makes many: leaves `batch` empty, with memory for the next records.
+  /// The same for who makes many: leaves `batch` empty, with memory for the next records. `isAwaited`: its maker wants to
+  /// be woken when all of it is written.
   @discardableResult
-  public func hand(_ batch: inout AuditBatch) -> Bool { hand(&batch, nil) }
+  public func hand(_ batch: inout AuditBatch, isAwaited: Bool = true) -> Bool {
+    let fits = hand(&batch, nil, isAwaited)
+    ring()
+    return fits
+  }
 
   /// Hands over what a publication says. While very much waits `brief` is taken in its place; beyond that the log says
-  /// which publications it does not have, because deliveries refer to their versions.
+  /// which publications it does not have, because deliveries refer to their versions. The writer is not told: deliveries
+  /// will, or `tell`.
   public func hand(_ batch: AuditBatch, brief: () -> AuditBatch, sequence: UInt64) {
     let isCrowded = bytes.load(ordering: .relaxed) + batch.byteCount > bytesMost / 2
     var fitting = isCrowded ? brief() : batch
-    _ = hand(&fitting, Publications(count: fitting.count, first: sequence, last: sequence))
+    _ = hand(&fitting, Publications(count: fitting.count, first: sequence, last: sequence), false)
   }
 
-  private func hand(_ batch: inout AuditBatch, _ publications: Publications?) -> Bool {
+  /// Tells the writer, unless it has taken all there is.
+  public func tell() {
+    if queue.withLock({ !$0.waiting.isEmpty || $0.lost > 0 }) { ring() }
+  }
+
+  private func hand(_ batch: inout AuditBatch, _ publications: Publications?, _ isAwaited: Bool) -> Bool {
     guard !batch.isEmpty else { return true }
-    let fits = queue.withLock { queue in
+    return queue.withLock { queue in
       defer { batch.removeAll() }
       // They count as passed in any case: nobody waits for what will never be written.
       queue.accepted &+= UInt64(batch.count)
@@ -96,10 +111,9 @@ public final class AuditLane: Sendable {
       }
       queue.publications = Publications.together(queue.publications, publications)
       bytes.store(queue.waiting.byteCount, ordering: .relaxed)
+      queue.isAwaited = queue.isAwaited || isAwaited || isFull
       return true
     }
-    ring()
-    return fits
   }
 
   // MARK: the writer's side
@@ -109,10 +123,11 @@ public final class AuditLane: Sendable {
     queue.withLock { queue in
       guard !queue.waiting.isEmpty || queue.lost > 0 else { return nil }
       let load = Load(
-        batch: queue.waiting, upTo: queue.accepted, lost: queue.lost, publications: queue.publications,
-        missed: queue.missed)
+        batch: queue.waiting, upTo: queue.accepted, lost: queue.lost,
+        isAwaited: queue.isAwaited || queue.lost > 0,
+        publications: queue.publications, missed: queue.missed)
       queue.waiting = AuditBatch()
-      queue.lost = 0
+      (queue.lost, queue.isAwaited) = (0, false)
       (queue.publications, queue.missed) = (nil, nil)
       return load
     }
@@ -124,13 +139,13 @@ public final class AuditLane: Sendable {
     queue.withLock { swap(&$0.spare, &batch) }
   }
 
-  /// Everything up to this count is written, or counted as lost.
-  public func commit(upTo count: UInt64) {
+  /// Everything up to this count is written, or counted as lost. `isAwaited`: of the load.
+  public func commit(upTo count: UInt64, isAwaited: Bool = true) {
     let wake = queue.withLock { queue in
       bytes.store(queue.waiting.byteCount, ordering: .relaxed)
       return queue.wake
     }
     written.store(count, ordering: .releasing)
-    wake?()
+    if isAwaited { wake?() }
   }
 }

@@ -12,6 +12,16 @@ nonisolated(unsafe) private let algorithm: OpaquePointer = {
   return unsafe fetched
 }()
 
+/// A hash of nothing so far. To copy it costs less than to begin anew.
+nonisolated(unsafe) private let beginning: OpaquePointer = {
+  guard let context = unsafe EVP_MD_CTX_new() else {
+    preconditionFailure("no memory for a SHA-256 state of about 200 bytes")
+  }
+  let done = unsafe EVP_DigestInit_ex2(context, algorithm, nil)
+  precondition(done == 1, "OpenSSL without SHA-256 cannot run this program")
+  return unsafe context
+}()
+
 /// SHA-256 of bytes that are at hand.
 public enum SHA256 {
   /// Bytes of a digest.
@@ -70,8 +80,7 @@ private final class HashContext {
 
   convenience init(copying other: HashContext) {
     self.init()
-    let done = unsafe EVP_MD_CTX_copy_ex(pointer, other.pointer)
-    precondition(done == 1, "no memory for a SHA-256 state of about 200 bytes")
+    unsafe copy(other.pointer)
   }
 
   init() {
@@ -79,8 +88,12 @@ private final class HashContext {
       preconditionFailure("no memory for a SHA-256 state of about 200 bytes")
     }
     unsafe self.pointer = pointer
-    let done = unsafe EVP_DigestInit_ex2(pointer, algorithm, nil)
-    precondition(done == 1, "OpenSSL without SHA-256 cannot run this program")
+    unsafe copy(beginning)
+  }
+
+  private func copy(_ other: OpaquePointer) {
+    let done = unsafe EVP_MD_CTX_copy_ex(pointer, other)
+    precondition(done == 1, "no memory for a SHA-256 state of about 200 bytes")
   }
 
   deinit { unsafe EVP_MD_CTX_free(pointer) }
@@ -94,7 +107,6 @@ private final class HashContext {
   func finish(into digest: inout [UInt8]) {
     let done = unsafe EVP_DigestFinal_ex(pointer, &digest, nil)
     precondition(done == 1, "OpenSSL refused to finish a hash")
-    let begun = unsafe EVP_DigestInit_ex2(pointer, algorithm, nil)
-    precondition(begun == 1, "OpenSSL refused to begin a hash anew")
+    unsafe copy(beginning)
   }
 }

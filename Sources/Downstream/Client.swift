@@ -18,11 +18,18 @@ final class Client: TimerHandler {
   let peer: Caller
   let connectedAt: Timestamp
   /// Its place in the generation it was judged by last.
-  var grant: Generation.Grant { didSet { if grant.cluster != oldValue.cluster { forgetName() } } }
+  var grant: Generation.Grant {
+    didSet {
+      if grant.cluster != oldValue.cluster { forgetName() }
+      takePlace()
+    }
+  }
   /// How records name it; made when first needed.
   private var named: PieceNumbers.Name?
   /// Class of the view it was given last, in the generation of that view.
-  var servedClass: Int
+  var servedClass: Int { didSet { takePlace() } }
+  /// Its row in the loop's `seats`; nil without an audit.
+  private(set) var seat: Int?
   /// Nothing is served any more; the connection is on its way out.
   private(set) var isEnded = false
   /// Set when it was we who dialled.
@@ -47,6 +54,8 @@ final class Client: TimerHandler {
     statusPacing = ResendPacing(limits: serving.limits)
     connectedAt = serving.loop.wallClock
     connection.surround(with: self, lines: 3)
+    if serving.scribe != nil { seat = serving.seats.take(self, connection.socketID) }
+    takePlace()
     watchExpiry()
   }
 
@@ -125,6 +134,8 @@ final class Client: TimerHandler {
   private func openStream(_ call: Call, _ dialect: Dialect) -> any CallHandler {
     let stream = ClientStream(
       call, dialect: dialect, client: self, loop: serving.loop, limits: serving.limits)
+    // Who has two streams is asked at every push.
+    stirred()
     streams.append(stream)
     if let view = serving.view(of: grant) { stream.update(view) }
     return stream
@@ -137,6 +148,19 @@ final class Client: TimerHandler {
     if scribe == nil { connection.batch(updateAll) } else { updateAll() }
   }
 
+  /// `update` with responses that have their records.
+  func push(_ view: View, _ forecast: Forecast, arrivedAt: Instant) {
+    guard streams.count == 1, let stream = streams.first else { return update(view, narrows: false) }
+    connection.batch { stream.push(view, forecast, arrivedAt: arrivedAt) }
+  }
+
+  /// The records of what it was to be given are lost.
+  func deny() { for stream in streams { stream.deny() } }
+
+  private func takePlace() {
+    if let seat { serving.seats.place(seat, served: servedClass, granted: grant.classIndex) }
+  }
+
   func update(isReady: Bool) { for watch in watches { watch.update(isReady: isReady) } }
 
   /// Some response has waited too long for its answer.
@@ -146,6 +170,7 @@ final class Client: TimerHandler {
   func end(_ code: StatusCode, _ reason: String) {
     guard !isEnded else { return }
     isEnded = true
+    stirred()
     serving.note(.ended(peer.id, cluster: grant.cluster, reason: reason))
     connection.finish(GRPCStatus(code, reason))
   }
@@ -153,11 +178,26 @@ final class Client: TimerHandler {
   func left() {
     serving.loop.cancel(expiry)
     forgetName()
+    if let seat { serving.seats.leave(seat) }
+    seat = nil
   }
 
   // MARK: from its streams
 
+  /// The stream waits for newer content of what `interest` numbers, and for nothing else.
+  func rests(interest: Int) {
+    guard let seat, let scribe, streams.count == 1, !isEnded else { return }
+    serving.seats.rest(seat, interest: interest, name: name(for: scribe))
+  }
+
+  func stirred() { if let seat { serving.seats.stir(seat) } }
+
+  func enter(_ typeURLs: [String]) -> Int { serving.seats.enter(typeURLs) }
+
+  func leave(interest: Int) { serving.seats.leave(interest: interest) }
+
   func ended(_ stream: ClientStream, _ status: GRPCStatus) {
+    stirred()
     streams.removeAll { $0 === stream }
     sink?.streamEnded(status)
   }
@@ -192,6 +232,7 @@ final class Client: TimerHandler {
   }
 
   private func forgetName() {
+    stirred()
     if let named { scribe?.release(named) }
     named = nil
   }

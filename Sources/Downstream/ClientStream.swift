@@ -36,6 +36,12 @@ final class ClientStream: CallHandler, TimerHandler {
   private var isStalled = false
   /// There may be more to send than there was room for.
   private var isCrowded = false
+  /// Its client's loop knows that it waits for newer content only.
+  private var isAtRest = false
+  /// The loop's number of the types it wants, and how many those are.
+  private var interest: (number: Int, types: Int)?
+  /// Responses that have their records already; nil outside of `push`.
+  private var forecast: Forecast?
 
   private struct Withdrawal {
     let timer: TimerID
@@ -136,6 +142,8 @@ final class ClientStream: CallHandler, TimerHandler {
   func callEnded(_ call: Call, _ status: GRPCStatus) {
     loop.cancel(timer)
     withdrew()
+    if let interest { client?.leave(interest: interest.number) }
+    interest = nil
     client?.ended(self, status)
     client = nil
   }
@@ -173,13 +181,41 @@ final class ClientStream: CallHandler, TimerHandler {
     }
     if withdrawal?.isQueued == true, call.unsentBytes == 0 { withdrew() }
     rearm()
+    if scribe != nil { settle() }
+  }
+
+  /// Tells the loop whether the next push has to ask this stream.
+  private func settle() {
+    let rests =
+      role.isAtRest && !isCrowded && !isStalled && held.count == 0 && withdrawal == nil && !mayHaveUnsent
+      && call.isOpen
+    guard rests != isAtRest, let client else { return }
+    isAtRest = rests
+    guard rests else { return client.stirred() }
+    if interest?.types != role.typeCount {
+      if let interest { client.leave(interest: interest.number) }
+      interest = (client.enter(role.typeURLs), role.typeCount)
+    }
+    if let interest { client.rests(interest: interest.number) }
+  }
+
+  /// `update`, when what the new view says to it is on record already. What is not gets a record of its own.
+  func push(_ view: View, _ forecast: Forecast, arrivedAt: Instant) {
+    role.update(view)
+    viewArrivedAt = arrivedAt
+    // Not past a response that waits.
+    self.forecast = held.count == 0 ? forecast : nil
+    pump()
+    self.forecast = nil
   }
 
   // MARK: records
 
   /// At once, or as soon as its record is written.
   private func send(_ response: StreamResponse) {
-    guard let scribe else { return hand(HeldMessage(head: response.head[...], body: response.body)) }
+    guard let scribe, forecast?.holds(response) != true else {
+      return hand(HeldMessage(head: response.head[...], body: response.body))
+    }
     // Without a client there is nobody to have it.
     guard let client else { return }
     held.count += 1
@@ -220,6 +256,10 @@ final class ClientStream: CallHandler, TimerHandler {
   /// Its record is lost: what is not on record does not leave, and the stream cannot go on without it.
   func deny(_ message: HeldMessage) {
     drop(message)
+    deny()
+  }
+
+  func deny() {
     guard call.isOpen else { return }
     client?.couldNotRecord()
     call.cutShort(GRPCStatus(.unavailable, "the delivery cannot be recorded: try again later"))

@@ -129,6 +129,12 @@ final class Scribe: TimerHandler {
 
   /// Nothing may begin that needs a record.
   var isFull: Bool { lane.isFull }
+  /// What is recorded now is not lost.
+  var hasRoom: Bool { !lane.isFull && batch.byteCount < lane.bytesSoft }
+  /// Records that are written, counted as those of `announce`.
+  var written: UInt64 { lane.committed }
+  /// Told how many of the records so far are kept when later ones are lost.
+  var onLoss: ((UInt64) -> Void)?
 
   // MARK: records
 
@@ -171,25 +177,38 @@ final class Scribe: TimerHandler {
 
   // MARK: responses
 
+  /// Records a delivery that will be made. Returns the number of the record; it leaves when so many are `written`.
+  func announce(_ what: PieceNumbers.Name, to who: PieceNumbers.Name) -> UInt64 {
+    append(.deliver, who, what)
+    mustHandOver = true
+    return recorded
+  }
+
   /// Records a delivery and keeps the response until the record is written; then `stream` is given it back.
   func hold(
     _ response: StreamResponse, of view: @autoclosure () -> View, for stream: ClientStream,
     who: PieceNumbers.Name
   ) {
-    append(.deliver, who, what(response, view))
+    append(.deliver, who, name(response.typeURL, response.version, response.view, view))
     mustHandOver = true
     held.append(response, for: stream, record: recorded)
     handOverIfLarge()
   }
 
-  private func what(_ response: StreamResponse, _ view: () -> View) -> PieceNumbers.Name {
-    delivered.name(of: response.typeURL, response.version, in: response.view, &numbers, &batch) {
+  /// Names what a view has of a type.
+  func name(_ typeURL: String, _ version: String, _ view: View) -> PieceNumbers.Name {
+    name(typeURL, version, view.number) { view }
+  }
+
+  private func name(
+    _ typeURL: String, _ version: String, _ number: UInt64, _ view: () -> View
+  ) -> PieceNumbers.Name {
+    delivered.name(of: typeURL, version, in: number, &numbers, &batch) {
       let view = view()
       // A part of a view (names, a withdrawal) has a version of its own: the whole one is in a `publish`.
-      let type = Scribe.type(named: response.typeURL)
+      let type = Scribe.type(named: typeURL)
       let whole = type.map { view.content(of: $0).version.description }
-      return AuditPiece(
-        type: response.typeURL, version: response.version, view: whole, sequence: view.position.sequence)
+      return AuditPiece(type: typeURL, version: version, view: whole, sequence: view.position.sequence)
     }
   }
 
@@ -262,15 +281,17 @@ final class Scribe: TimerHandler {
   /// Gives everything recorded so far to the writer.
   func handOver() {
     guard !batch.isEmpty else { return }
+    let isAwaited = mustHandOver
     mustHandOver = false
     loop.cancel(patience)
     patience = .none
     let first = recorded &- UInt64(batch.count)
-    let fits = lane.hand(&batch)
+    let fits = lane.hand(&batch, isAwaited: isAwaited)
     guard !fits else { return }
     numbers.startAnew()
     // Lost and counted: a delivery without a record does not leave, and its stream with it.
     deny(after: first)
+    onLoss?(first)
   }
 
   private func deny(after record: UInt64) {

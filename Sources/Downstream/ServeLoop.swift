@@ -33,7 +33,10 @@ public final class ServeLoop: ListenerOwner {
   private var listeners: [Listener] = []
   /// Between accept and a verified peer.
   private var strangers = Roster<Connection>()
-  private var clients = Roster<Client>()
+  private(set) var clients = Roster<Client>()
+  var seats = Seats()
+  /// What was announced and is not written yet.
+  var announcement: Announcement?
   /// Verified, but granted nothing.
   private var refusals = Roster<RefusedPeer>()
   private var holds = 0
@@ -68,6 +71,7 @@ public final class ServeLoop: ListenerOwner {
     generator = SeededGenerator(seed: seed)
     trust = ServerTrust(
       loop: loop, minimum: crossings.terms.value.minimumTLS, ticketKeys: { crossings.ticketKeys.value })
+    scribe?.onLoss = { [unowned self] kept in denyAnnounced(after: kept) }
   }
 
   // MARK: accepting
@@ -242,6 +246,7 @@ public final class ServeLoop: ListenerOwner {
     // Before anything new is served: who has lost its right gets nothing more.
     if mustJudge { judgeTrust() }
     scribe?.release()
+    deliverAnnounced()
     if previous?.number != generation?.number { serveNewViews(since: previous) }
     adoptReadiness(crossings.readiness.value && !draining)
     resolver.deliver()
@@ -275,19 +280,6 @@ public final class ServeLoop: ListenerOwner {
 
   /// The error that keeps this loop from accepting, if any: our own SVID is unusable for TLS.
   public var trustError: TLSError? { trust.contextError }
-
-  private func serveNewViews(since previous: Generation?) {
-    guard let generation else { return }
-    var search = previous.map { NarrowingSearch(from: $0, to: generation) }
-    // Who was ended has a place in older rules only.
-    for (index, client) in clients.values.enumerated() where !client.isEnded {
-      if let socket = clients.socket(at: index + EventLoop.lookahead) { loop.approach(socket) }
-      let place = client.grant.classIndex
-      let narrows = search?.narrows(from: client.servedClass, to: place) ?? false
-      client.servedClass = place
-      client.update(generation.views[place], narrows: narrows)
-    }
-  }
 
   /// Rules or gates changed: every client is placed anew; who lost its place is ended without a hold.
   private func judgeGrants(_ generation: Generation) {

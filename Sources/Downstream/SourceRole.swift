@@ -99,6 +99,24 @@ enum SourceRole {
     }
   }
 
+  /// Every subscription wants all of its type and waits for newer content only: then a push says that, whole, and
+  /// nothing else.
+  var isAtRest: Bool {
+    switch self {
+    case .ads(let server): server.isAtRest
+    case .classic: false
+    }
+  }
+
+  /// What it subscribed to, in the order of the first requests, and how many those are.
+  var typeURLs: [String] { status.map(\.typeURL) }
+  var typeCount: Int {
+    switch self {
+    case .ads(let server): server.typeCount
+    case .classic(let source): source.status.count
+    }
+  }
+
   /// All subscriptions in the order of their first requests.
   var status: [SubscriptionStatus] {
     switch self {

@@ -78,6 +78,9 @@ public struct Deliveries: Sendable {
     return contents
   }
 
+  /// Something has been sent, and nothing waits for its answer.
+  public var isAnswered: Bool { sent != nil && waiting.isEmpty }
+
   /// Something has been sent on this stream.
   public var hasSent: Bool { sent != nil }
 

@@ -391,6 +391,8 @@ final class PublishingDesk: Sendable {
     report.published = facts(of: publication.generation, step)
     report.gates.note(publication, state.publisher.standings)
     report.gates.revocations = state.revoked.count
+    // By now most of it is written: whoever is served made records of his own.
+    audit?.tell()
   }
 
   /// False when nothing is kept on disk, or not now.

@@ -103,6 +103,7 @@ public final class TrailWriter: Sendable {
   private struct Commit: Sendable {
     let lane: Int
     let upTo: UInt64
+    let isAwaited: Bool
   }
 
   /// Whose pieces the writer's own records are made of: they have none.
@@ -269,7 +270,7 @@ public final class TrailWriter: Sendable {
       return (state.facts, TrailWriter.isNews(before, state.facts), done)
     }
     published.publish(facts)
-    for commit in commits { lanes[commit.lane].commit(upTo: commit.upTo) }
+    for commit in commits { lanes[commit.lane].commit(upTo: commit.upTo, isAwaited: commit.isAwaited) }
     if isNews { listener.withLock { $0 }?() }
   }
 
@@ -388,7 +389,7 @@ public final class TrailWriter: Sendable {
 
   private func append(_ load: inout AuditLane.Load, of lane: Int, _ state: inout State) {
     append(load.batch, of: lane, &state)
-    state.pending.commits.append(Commit(lane: lane, upTo: load.upTo))
+    state.pending.commits.append(Commit(lane: lane, upTo: load.upTo, isAwaited: load.isAwaited))
     state.pending.publications = Publications.together(state.pending.publications, load.publications)
     lanes[lane].giveBack(&load.batch)
   }

@@ -81,7 +81,7 @@ public struct ADSServer {
     for index in agenda.indices where agenda.isDue(index) {
       let turn = Turn(view: view, now: now, limits: limits, nonce: String(lastNonce + 1))
       let step = dialect == .delta ? deltas[index].next(turn) : try worlds[index].next(turn)
-      agenda.note(step, index)
+      agenda.note(step, index, isAtRest: dialect == .delta ? deltas[index].isAtRest : worlds[index].isAtRest)
       if case .send(let response) = step {
         lastNonce += 1
         return response
@@ -103,6 +103,12 @@ public struct ADSServer {
   public mutating func deadlinePassed(now: Instant) {
     agenda.deadlinePassed(now: now)
   }
+
+  /// Every subscription wants all of its type and waits for newer content only.
+  public var isAtRest: Bool { agenda.isAtRest }
+
+  /// Subscriptions.
+  public var typeCount: Int { agenda.indices.count }
 
   public typealias Status = SubscriptionStatus
 

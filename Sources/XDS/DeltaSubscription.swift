@@ -32,6 +32,12 @@ struct DeltaSubscription {
     pacing = ResendPacing(limits: limits)
   }
 
+  /// Wants everything and waits for newer content only: whatever a view has then is the next response.
+  var isAtRest: Bool {
+    interest.isWildcard && initial == nil && owed.isEmpty && !owesAll && !isPaced && refused.isEmpty
+      && deliveries.isAnswered
+  }
+
   func detail(_ room: inout Int) -> SubscriptionDetail {
     SubscriptionDetail(typeURL: typeURL, deliveries, held: held, room: &room) { refused.contains($0) }
   }

@@ -37,6 +37,12 @@ struct StateOfTheWorldSubscription {
     pacing = ResendPacing(limits: limits)
   }
 
+  /// Wants everything and waits for newer content only: whatever a view has then is the next response.
+  var isAtRest: Bool {
+    interest.isWildcard && held != nil && !owesAnswer && !owesRepeat && !hasOtherInterest && refused.isEmpty
+      && (deliveries.isAnswered || isBare)
+  }
+
   func detail(_ room: inout Int) -> SubscriptionDetail {
     let held = held ?? .empty
     let isRefused = refused.contains(held.version)

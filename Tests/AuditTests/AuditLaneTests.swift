@@ -22,14 +22,27 @@ struct AuditLaneTests {
     #expect(lane.take() == nil, "nothing waits")
     #expect(lane.hand(batch(2)))
     #expect(lane.hand(batch(3)))
-    #expect(lane.hand(AuditBatch()))
     #expect(rings.load(ordering: .relaxed) == 2)
+    // A publication leaves it to the deliveries to tell the writer, or tells it afterwards.
+    lane.hand(batch(1), brief: { batch(1) }, sequence: 1)
+    #expect(rings.load(ordering: .relaxed) == 2)
+    lane.tell()
+    #expect(rings.load(ordering: .relaxed) == 3)
     let load = lane.take()
-    #expect(load?.batch.count == 5 && load?.upTo == 5 && load?.lost == 0)
+    #expect(load?.batch.count == 6 && load?.upTo == 6 && load?.lost == 0 && load?.isAwaited == true)
     #expect(lane.committed == 0)
-    lane.commit(upTo: 5)
-    #expect(lane.committed == 5 && wakes.load(ordering: .relaxed) == 1)
+    lane.commit(upTo: 6)
+    #expect(lane.committed == 6 && wakes.load(ordering: .relaxed) == 1)
     #expect(lane.take() == nil, "nothing waits")
+    lane.tell()
+    #expect(rings.load(ordering: .relaxed) == 3, "the writer has taken all there is")
+    // What nobody waits for wakes nobody.
+    var idle = batch(1)
+    #expect(lane.hand(&idle, isAwaited: false))
+    let later = lane.take()
+    #expect(later?.isAwaited == false)
+    lane.commit(upTo: 7, isAwaited: false)
+    #expect(lane.committed == 7 && wakes.load(ordering: .relaxed) == 1)
   }
 
   @Test func aFullLaneSaysSoAndCountsWhatItLoses() {

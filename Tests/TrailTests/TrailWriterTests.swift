@@ -300,6 +300,7 @@ struct TrailWriterTests {
       brief.added = NameList(record.added?.names ?? [], most: 0)
       trail.publisher.hand(
         AuditBatch(record, at: noon), brief: { AuditBatch(brief, at: noon) }, sequence: sequence)
+      trail.publisher.tell()
     }
     while trail.facts.failure == nil, sequence < 1000 { publish() }
     for _ in 0..<60 { publish() }
