@@ -132,6 +132,9 @@ public struct RelayConfiguration: Sendable {
         severity: .warning)
     }
   }
+
+  /// Sources that nobody knows the content of by files.
+  public var upstreamNames: [String] { sources.filter(\.isUpstream).map(\.name) }
 }
 
 extension MappingReader {

@@ -18,6 +18,8 @@ public struct SourceSettings: Sendable {
     case directory(path: String)
   }
 
+  public var isUpstream: Bool { if case .upstream = kind { true } else { false } }
+
   static func readAll(_ reader: MappingReader) -> [SourceSettings]? {
     var places: [String: SourcePosition] = [:]
     return reader.mappings("sources", required: true) { source in

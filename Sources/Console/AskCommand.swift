@@ -3,6 +3,8 @@
 public import Admin
 import Documents
 import FoundationEssentials
+import Policy
+import Snapshots
 
 /// How an answer is printed.
 public enum OutputForm: String, Sendable, CaseIterable {
@@ -23,6 +25,7 @@ public struct AskCommand: Sendable {
   /// Prints the answer; returns the exit code.
   public func run(as form: OutputForm = .json) -> Int32 {
     answer { body in
+      if body == Array("[]".utf8) { printError(unknownKind) }
       switch form {
       case .json: printText(String(decoding: body, as: UTF8.self) + "\n")
       case .yaml:
@@ -34,6 +37,15 @@ public struct AskCommand: Sendable {
       }
       return 0
     }
+  }
+
+  /// Says that the type asked for is most likely misspelt; unknown ones are empty, not wrong.
+  private var unknownKind: String {
+    guard case .dump(_, let text?) = request, let type = TypeName(written: text), Kinds[type] == nil else {
+      return ""
+    }
+    return "meshrelay dump: there is nothing of \(type)"
+      + ObjectSlip.clause(type: type, namespace: "", name: "") + "\n"
   }
 
   /// As `run`, and exit code 1 when the answer says that the resource is not visible.

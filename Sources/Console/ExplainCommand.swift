@@ -85,20 +85,16 @@ public struct ExplainCommand: Sendable {
     guard absences.isEmpty else {
       return (nil, "\(object) is not there: \(absences.joined(separator: "; "))")
     }
-    return (nil, "\(object) is in no directory of this configuration" + slip(object))
+    let slip = ObjectSlip.clause(type: object.type, namespace: object.namespace, name: object.name)
+    return (nil, "\(object) is in no directory of this configuration" + slip + elsewhere(configuration))
   }
 
-  /// What is most likely misspelt in a question about nothing.
-  private func slip(_ object: ObjectIdentity) -> String {
-    guard let kind = Kinds[object.type] else {
-      let near = Suggestion.nearest(to: "\(object.type)", among: Kinds.all.map(\.type.description))
-      return ", and no such kind is known here" + (near.map { ": did you mean \($0)?" } ?? "")
-    }
-    if kind.isBare { return object.name == Kind.bareName ? "" : ": the only one is called \(Kind.bareName)" }
-    if kind.isClusterScoped {
-      return object.namespace.isEmpty ? "" : ": objects of this kind have no namespace"
-    }
-    return object.namespace.isEmpty ? ": objects of this kind are called NAMESPACE/NAME" : ""
+  /// What is not looked into here.
+  private func elsewhere(_ configuration: RelayConfiguration) -> String {
+    let upstreams = configuration.upstreamNames
+    guard !upstreams.isEmpty else { return "" }
+    return
+      ". What \(upstreams.joined(separator: ", ")) may send is not in files: ask the running relay, without --config"
   }
 
   private func object(_ type: TypeName) -> ObjectIdentity {

@@ -59,6 +59,7 @@ public struct FileDiffCommand: Sendable {
     let before = try rules(configuration.policyPath)
     let after = try policyPath.map { path throws(Refusal) in try rules(path) } ?? before
     let edited = try editedFolders(of: configuration)
+    try mind(configuration.upstreamNames, besides: directories(of: configuration).count)
     let old = try content(of: configuration, edited: [:])
     let new = edited.isEmpty ? old : try content(of: configuration, edited: edited)
     let canonicalize = CanonicalForm().bodyCanonicalizer
@@ -117,6 +118,20 @@ public struct FileDiffCommand: Sendable {
     return rules
   }
 
+  /// Says what is not compared, so that "nothing would change" is not taken for more than it is.
+  private func mind(_ upstreams: [String], besides directories: Int) throws(Refusal) {
+    guard directories > 0 else {
+      throw Refusal(
+        usage:
+          "\(configPath) has no directory to compare, and what upstreams send is not in files: ask the running "
+          + "relay, without --config")
+    }
+    guard !upstreams.isEmpty else { return }
+    printError(
+      "meshrelay diff: left out, because it is not in files: what comes from \(upstreams.joined(separator: ", "))\n"
+    )
+  }
+
   // MARK: manifests
 
   private typealias Directory = (source: String, path: String, only: SourceFilter)
@@ -135,11 +150,14 @@ public struct FileDiffCommand: Sendable {
       let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       if parts.count == 2, names.contains(parts[0]) {
         folders[parts[0]] = parts[1]
-      } else if let only = names.first, names.count == 1 {
+      } else if let only = names.first, names.count == 1, parts.count == 1 || TextFile.isFolder(text) {
         folders[only] = text
       } else {
         throw Refusal(
-          usage: "'\(text)' does not say whose manifests it has: write SOURCE=\(text), the directories are "
+          usage: (parts.count == 2
+            ? "no directory is called '\(parts[0])' in \(configPath): "
+            : "'\(text)' does not say whose manifests it has, write SOURCE=\(text): ")
+            + "the directories are "
             + (names.isEmpty ? "none" : names.joined(separator: ", ")))
       }
     }

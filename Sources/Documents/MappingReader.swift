@@ -27,8 +27,14 @@ public final class MappingReader {
   public static func read<Value>(
     _ node: Node, path: String = "", problems: ProblemList, _ body: (MappingReader) -> Value?
   ) -> Value? {
+    read(node, path: path, calledIfNone: path.isEmpty ? "the document" : path, problems, body)
+  }
+
+  private static func read<Value>(
+    _ node: Node, path: String, calledIfNone name: String, _ problems: ProblemList,
+    _ body: (MappingReader) -> Value?
+  ) -> Value? {
     guard let entries = node.mapping else {
-      let name = path.isEmpty ? "the document" : path
       problems.report(node.position, "\(name) must be a mapping, not \(node.kindName)")
       return nil
     }
@@ -153,7 +159,8 @@ public final class MappingReader {
     _ key: String, required: Bool = false, _ body: (MappingReader) -> Value?
   ) -> [Value]? {
     items(key, required: required)?.compactMap {
-      MappingReader.read($0, path: name(key), problems: problems, body)
+      MappingReader.read(
+        $0, path: name(key), calledIfNone: "an item of \(name(key))", problems, body)
     }
   }
 

@@ -37,13 +37,25 @@ struct Expectation {
   ) -> [Located<VisibilityQuery>] {
     (reader.strings(key) ?? []).compactMap { text in
       do throws(VisibilityQuery.Fault) {
-        return Located(try VisibilityQuery(parsing: text.value, isExact: isExact), at: text.position)
+        let query = try VisibilityQuery(parsing: text.value, isExact: isExact)
+        warn(of: query, at: text.position, reader.problems)
+        return Located(query, at: text.position)
       } catch {
         reader.problems.report(
           text.position, error.what,
           howToFix: "write it like \"networking.istio.io/VirtualService foo/reviews {tier=edge}\"")
         return nil
       }
+    }
+  }
+
+  /// What no object is like is hidden whatever the rules say, and proves nothing.
+  private static func warn(of query: VisibilityQuery, at position: SourcePosition, _ problems: ProblemList) {
+    (try? TypePattern(parsing: query.type.text))?.warnIfUnknown(at: position, problems)
+    for part in [query.namespace.text, query.name.text] where RuleTemplate.matchesNothing(part) {
+      problems.report(
+        position, "\(Problem.quote(part)) in this test matches nothing",
+        why: "names have only a-z, 0-9, - and . in them", severity: .warning)
     }
   }
 
@@ -64,14 +76,23 @@ struct Expectation {
     switch match {
     case .blocked: return problem("it is blocked")
     case .none: return problem("no cluster has this identity")
-    case .cluster(let index, let name):
+    case .cluster(let index, _):
       let cluster = rules.clusters[index]
       switch VisibilitySearch(cluster.allow, cluster.deny).search(query.value) {
       case .visible: return nil
-      case .hidden: return problem("the rules of \(name) hide it")
+      case .hidden: return problem(Expectation.whatHides(query.value, cluster))
       case .undecided: return problem(Expectation.undecided)
       }
     }
+  }
+
+  private static func whatHides(_ query: VisibilityQuery, _ cluster: ClusterRules) -> String {
+    if case .hidden = VisibilitySearch(cluster.allow, []).search(query) {
+      return "no rule of \(cluster.name) allows it"
+    }
+    let denying = cluster.deny.first { VisibilitySearch(cluster.allow, [$0]).search(query) == .hidden }
+    return denying.map { "the rule at \($0.position) denies it to \(cluster.name)" }
+      ?? "rules of \(cluster.name) deny it together"
   }
 
   private func failure(

@@ -54,7 +54,17 @@ extension PolicyRules {
   /// Merges files, and those of folders, in the given order.
   public static func load(files: [String]) -> Loaded {
     let read = files.map { texts(path: $0) }
-    return load((read.flatMap(\.texts), read.flatMap(\.problems)))
+    let all = read.flatMap(\.texts)
+    var problems = read.flatMap(\.problems)
+    // Everything in it would be told to stand there twice.
+    let copies = Dictionary(grouping: all, by: \.path).filter { $0.value.count > 1 }
+    guard copies.isEmpty else {
+      problems += copies.keys.sorted().map {
+        Problem(.start(of: $0), "the file is given twice", howToFix: "name it once")
+      }
+      return (nil, problems, all)
+    }
+    return load((all, problems))
   }
 
   /// Merges texts in the given order.

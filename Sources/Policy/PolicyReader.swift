@@ -117,6 +117,8 @@ struct PolicyReader {
   private func reportOverlap(
     _ pattern: Located<SPIFFEPattern>, of cluster: Cluster, with other: String, of owner: Cluster
   ) {
+    // A name that stands twice was told, and mostly it is one cluster that does.
+    guard cluster.draft.name != owner.draft.name else { return }
     let name = Problem.quote(cluster.draft.name)
     let otherName = Problem.quote(owner.draft.name)
     problems.report(
@@ -126,15 +128,11 @@ struct PolicyReader {
 }
 
 extension TypePattern {
-  /// Reads a pattern for a file's `types`. A kind nobody knows is a warning: it may come all the same.
+  /// Reads a pattern for a file's `types`. A kind nobody knows is a warning.
   public static func read(_ text: Located<String>, problems: ProblemList) -> TypePattern? {
     do throws(TypePatternFault) {
       let pattern = try TypePattern(parsing: text.value)
-      if let unknown = pattern.unknownKind {
-        problems.report(
-          text.position, "\(Problem.quote(unknown)) is no kind that is known here",
-          howToFix: pattern.nearestKnown.map { "did you mean \"\($0)\"?" } ?? "", severity: .warning)
-      }
+      pattern.warnIfUnknown(at: text.position, problems)
       return pattern
     } catch {
       problems.report(text.position, error.what, howToFix: error.howToFix)

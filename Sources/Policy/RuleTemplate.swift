@@ -100,7 +100,7 @@ struct RuleTemplate {
         reader.problems.report(
           text.position, "\(Problem.quote(text.value)) in \(key) has a slash", why: "no object has one there",
           howToFix: "write namespaces and names apart")
-      } else if !ClusterWord.fill(text.value, ClusterWord.example).utf8.allSatisfy(isNameByte) {
+      } else if matchesNothing(ClusterWord.fill(text.value, ClusterWord.example)) {
         reader.problems.report(
           text.position, "\(Problem.quote(text.value)) in \(key) matches nothing",
           why: "names have only a-z, 0-9, - and . in them",
@@ -109,6 +109,9 @@ struct RuleTemplate {
     }
     return texts.isEmpty ? nil : texts.map(\.value)
   }
+
+  /// No object has such a name, and no namespace is called so.
+  static func matchesNothing(_ text: String) -> Bool { !text.utf8.allSatisfy(isNameByte) }
 
   private static func isNameByte(_ byte: UInt8) -> Bool {
     switch byte {

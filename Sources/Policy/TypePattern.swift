@@ -54,6 +54,14 @@ public struct TypePattern: Hashable, Comparable, Sendable, CustomStringConvertib
     return glob.text
   }
 
+  /// Tells of a kind that nobody knows: it may come all the same.
+  func warnIfUnknown(at position: SourcePosition, _ problems: ProblemList) {
+    guard let unknownKind else { return }
+    problems.report(
+      position, "\(Problem.quote(unknownKind)) is no kind that is known here",
+      howToFix: nearestKnown.map { "did you mean \"\($0)\"?" } ?? "", severity: .warning)
+  }
+
   /// The known kind whose name is nearest to this text.
   public var nearestKnown: String? {
     Suggestion.nearest(to: glob.text, among: (Kinds.all + Kinds.classic).map(\.type.description))

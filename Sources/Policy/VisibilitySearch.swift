@@ -6,6 +6,7 @@
 // the rules that match some object; it is visible if that set has an allowing rule and no denying one.
 
 import Documents
+import Snapshots
 
 struct VisibilitySearch {
   enum Answer: Equatable {
@@ -52,7 +53,8 @@ struct VisibilitySearch {
     var ways = [Way(rules: Set(rules.indices), example: [])]
     let things: [[Way]?] =
       [
-        globWays(query.type, rules.map(\.types)), globWays(query.namespace, rules.map(\.namespaces)),
+        globWays(query.type, rules.map(\.types), readable: VisibilitySearch.kinds),
+        globWays(query.namespace, rules.map(\.namespaces), readable: ["x"]),
         globWays(query.name, rules.map(\.names), emptyText: false), sourceWays(),
       ] + labelKeys(query).map { labelWays($0, query) }
     for thing in things {
@@ -132,7 +134,15 @@ struct VisibilitySearch {
     }
   }
 
-  private func globWays(_ query: GlobPattern, _ lists: [GlobList?], emptyText: Bool = true) -> [Way]? {
+  private static let kinds = Kinds.all.map(\.type.description)
+
+  /// `readable`: texts that people understand as examples, taken where they are as good.
+  private func globWays(
+    _ query: GlobPattern, _ lists: [GlobList?], emptyText: Bool = true, readable: [String] = []
+  ) -> [Way]? {
+    func way(_ example: String) -> Way {
+      Way(rules: Set(lists.indices.filter { lists[$0]?.matches(example) ?? true }), example: [example])
+    }
     var examples = [query.text]
     if !query.isExact {
       let patterns = Set(lists.compactMap { $0?.patterns }.joined()).sorted()
@@ -140,8 +150,11 @@ struct VisibilitySearch {
       guard let found = examplesOfQuery.all(emptyText: emptyText) else { return nil }
       examples = found
     }
-    return examples.map { example in
-      Way(rules: Set(lists.indices.filter { lists[$0]?.matches(example) ?? true }), example: [example])
+    guard !query.isExact else { return examples.map(way) }
+    var better: [Set<Int>: Way] = [:]
+    for candidate in readable.filter(query.matches).map(way) where better[candidate.rules] == nil {
+      better[candidate.rules] = candidate
     }
+    return examples.map(way).map { better[$0.rules] ?? $0 }
   }
 }

@@ -17,7 +17,7 @@ extension ControlLoop {
       let index = try generation.rules.index(of: id)
       view = generation.views[generation.place(ofCluster: index)]
     } catch {
-      return reply(error.reply)
+      return reply(error.reply(staleRules(generation.rules)))
     }
     // An empty list would say that it is served nothing; it is not answered yet.
     if let type, case .pending = view.state(of: type) {
@@ -40,11 +40,12 @@ extension ControlLoop {
 }
 
 extension IdentityRefusal {
-  /// 404: most likely a slip; 403: it is known, and refused.
-  var reply: AdminReply {
-    switch self {
-    case .noCluster: .error(status: 404, description)
-    case .blocked: .error(status: 403, description)
+  /// 404: most likely a slip; 403: it is known, and refused. `note`: about the places that are named.
+  func reply(_ note: String?) -> AdminReply {
+    let text = description + (note.map { " (\($0))" } ?? "")
+    return switch self {
+    case .noCluster: .error(status: 404, text)
+    case .blocked: .error(status: 403, text)
     }
   }
 }

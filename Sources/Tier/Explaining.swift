@@ -23,7 +23,18 @@ extension ControlLoop {
     if let generation, let gate = gate(before: id, in: generation) {
       explanation.behind(gate, newest: newest, served: served)
     }
+    if let staleness = staleRules(rules) { explanation.reason += "; " + staleness }
     return .json(explanation.json)
+  }
+
+  /// What explains that the places of rules are not those of the files as they are now; nil when they are.
+  func staleRules(_ rules: PolicyRules) -> String? {
+    guard policyStatus.state != .current, let loadedAt = policyStatus.loadedAt, !rules.files.isEmpty else {
+      return nil
+    }
+    return
+      "places are those of the policy in force, loaded at \(loadedAt.rfc3339), and not of the files as they are "
+      + "now, which were refused"
   }
 
   /// Why there is no such object, as far as that is known; nil when nothing more is known.
@@ -33,6 +44,8 @@ extension ControlLoop {
     }
     let parts = name.utf8.split(separator: UInt8(ascii: "/"), maxSplits: 1).map { String($0) ?? "" }
     let (namespace, own) = parts.count == 2 ? (parts[0], parts[1]) : ("", name)
+    let slip = ObjectSlip.clause(type: type, namespace: namespace, name: own)
+    guard slip.isEmpty else { return "\(type) \(name) is not in the snapshot" + slip }
     let sources = plan.sources.map(\.name)
     let grants = sources.compactMap { grantDesk.latest.grants[$0] }
     guard !sources.isEmpty, grants.count == sources.count,

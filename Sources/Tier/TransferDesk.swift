@@ -129,7 +129,7 @@ extension ControlLoop {
         let index = try generation.rules.index(of: try SPIFFEID(parsing: identity))
         view = generation.views[generation.place(ofCluster: index)]
       } catch let refusal as IdentityRefusal {
-        return refusal.reply
+        return refusal.reply(staleRules(generation.rules))
       } catch {
         return .error(status: 400, "\(error)")
       }

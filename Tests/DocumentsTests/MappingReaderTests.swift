@@ -75,7 +75,7 @@ struct MappingReaderTests {
         "f:7:8: words must be a list, not a single value, put it in [brackets]",
         "f:8:9: the key \"key\" is missing in inner",
         "f:8:10: unknown key \"kez\" in inner, did you mean \"key\"?",
-        "f:8:19: inner must be a mapping, not a single value",
+        "f:8:19: an item of inner must be a mapping, not a single value",
         "f:9:7: free must be a mapping, not a list",
       ])
   }

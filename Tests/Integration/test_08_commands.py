@@ -354,6 +354,15 @@ def test_a_type_may_be_asked_for_by_any_of_its_names(shared_tiers):
         assert dump(name) == dump("networking.istio.io/VirtualService")
 
 
+def test_a_type_that_nobody_knows_is_empty_and_said_to_be_odd(shared_tiers):
+    for name, said in [("networking.istio.io/VirtualServic", "did you mean networking.istio.io/VirtualService?"),
+                       ("networking.istio.io/Sidecar", "")]:
+        result = run("dump", "--type", name, "--as", "spiffe://example.org/cluster/nothing/istiod", "--admin",
+                     f"unix://{shared_tiers.edge.admin_path}")
+        assert (result.returncode, json.loads(result.stdout)) == (0, []) and said in result.stderr, result
+        assert said or not result.stderr
+
+
 def test_policy_test_prints_json_too(folder):
     path = folder / "policy.yaml"
     text = "clusters: [{name: a, identities: ['spiffe://td/a'], allow: [{namespaces: [foo]}]}]\n" \

@@ -232,6 +232,23 @@ def test_a_pipeline_learns_from_exit_codes(folder):
     every = diff("--all", "--manifests", f"files={new}", code=1)
     assert [(change["clusters"], change["removedTotal"]) for change in every["changes"]] == [
         (["all"], 1), (["bank"], 1), (["shop"], 0), (["tier"], 1)]
+    assert "no directory is called 'other'" in diff("--all", "--manifests", f"other={new}", code=64)
+    # What comes from upstreams is not in files: "nothing changes" would be said of nothing.
+    whole = configuration.read_text()
+    upstream = {"name": "central", "upstream": {
+        "addresses": ["127.0.0.1:1"], "spiffeID": "spiffe://example.org/relay/origin"}}
+    value = yaml.safe_load(whole)
+    value["sources"].append(upstream)
+    configuration.write_text(yaml.safe_dump(value))
+    result = run("diff", "--config", configuration, "--all", "--policy", edited)
+    assert result.returncode == 1 and "left out" in result.stderr and "central" in result.stderr
+    value["sources"] = [upstream]
+    configuration.write_text(yaml.safe_dump(value))
+    assert "has no directory to compare" in diff("--all", "--policy", edited, code=64)
+    result = run("explain", "--config", configuration, "--as", SHOP, VIRTUAL_SERVICE, "shop/a")
+    assert result.returncode == 1
+    assert "What central may send is not in files" in json.loads(result.stdout)["reason"]
+    configuration.write_text(whole)
     # Problems are told with their place.
     (edited / "b.yaml").write_text("clusters: [{name: x}]")
     assert "b.yaml:1:12" in diff("--all", "--policy", edited, code=1)

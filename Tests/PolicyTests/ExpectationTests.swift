@@ -37,11 +37,15 @@ struct ExpectationTests {
   @Test(arguments: [
     (
       "sees: [\"n.io/VS foo/x\"]",
-      "test failed: spiffe://td/a does not see n.io/VS foo/x, the rules of a hide it"
+      "test failed: spiffe://td/a does not see n.io/VS foo/x, no rule of a allows it"
     ),
     (
       "sees: [\"n.io/VS foo/x {tier=edge,draft=1}\"]",
-      "test failed: spiffe://td/a does not see n.io/VS foo/x {tier=edge,draft=1}, the rules of a hide it"
+      "test failed: spiffe://td/a does not see n.io/VS foo/x {tier=edge,draft=1}, no rule of a allows it"
+    ),
+    (
+      "sees: [\"n.io/EF foo/x {tier=edge}\"]",
+      "test failed: spiffe://td/a does not see n.io/EF foo/x {tier=edge}, the rule at p:7:9 denies it to a"
     ),
     (
       "hidden: [\"n.io/VS foo/x\"]",
@@ -74,7 +78,36 @@ struct ExpectationTests {
       + "  - {as: \"spiffe://td/b\", sees: [\"n.io/VS a/b\"], hidden: [\"* */*\"]}\n"
     let (rules, problems) = PolicyRules.parse(text, file: "p")
     #expect(rules == nil)
-    #expect(problems.map(\.why) == ["no cluster has this identity", "it is blocked"])
+    let errors = problems.filter { $0.severity == .error }
+    #expect(errors.map(\.why) == ["no cluster has this identity", "it is blocked"])
+  }
+
+  @Test func whatNoObjectIsLikeIsWarnedOf() throws {
+    let text =
+      "clusters: [{name: a, identities: [\"spiffe://td/a\"], allow: [{namespaces: [foo]}]}]\n"
+      + "tests:\n  - as: spiffe://td/a\n    sees: [networking.istio.io/VirtualServic foo/x]\n"
+      + "    hidden: [\"* Bank/*\", \"networking.istio.io/* bank/a_b\", \"networking.istio.io/Gateway bank/x\"]\n"
+    let (rules, problems) = PolicyRules.parse(text, file: "p")
+    #expect(rules?.expectationCount == 4, "a kind may come that is not known yet")
+    #expect(
+      problems.map(\.description) == [
+        "p:4:12: warning: \"networking.istio.io/VirtualServic\" is no kind that is known here, "
+          + "did you mean \"networking.istio.io/VirtualService\"?",
+        "p:5:14: warning: \"Bank\" in this test matches nothing, names have only a-z, 0-9, - and . in them",
+        "p:5:26: warning: \"a_b\" in this test matches nothing, names have only a-z, 0-9, - and . in them",
+      ])
+  }
+
+  @Test func examplesAreOfKindsThatPeopleKnow() {
+    let rules =
+      "    allow:\n      - {types: [\"networking.istio.io/*\"]}\n    deny:\n      - {types: [networking.istio.io/DestinationRule]}\n"
+    let found = failures(rules, "hidden: [\"* */*\"]")
+    #expect(
+      found.count == 1
+        && found[0].contains(
+          #/is allowed networking\.istio\.io/[A-Z][A-Za-z]+ x/x by the rule at p:5:9/#),
+      "\(found)")
+    #expect(found.first?.contains("DestinationRule") == false)
   }
 
   @Test func denialsThatTogetherCoverEverythingHideEverything() {

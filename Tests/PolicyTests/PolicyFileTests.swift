@@ -103,6 +103,7 @@ struct PolicyFileTests {
     ("[]", "p:1:1: the document must be a mapping, not a list"),
     ("clusters: []", "p:1:11: clusters is an empty list, fill it or remove the key"),
     ("cluster: []", "p:1:1: unknown key \"cluster\", did you mean \"clusters\"?"),
+    ("clusters: [~]", "p:1:12: an item of clusters must be a mapping, not nothing"),
     ("roles: {}", "p:1:8: roles must be a list, not a mapping"),
     ("shadow: true", "p:1:1: unknown key \"shadow\", the keys here are blocked clusters roles tests"),
     (
@@ -155,9 +156,9 @@ struct PolicyFileTests {
       "p:1:79: the identity spiffe://td/a/b/* of \"b\" overlaps spiffe://td/a/* of \"a\", an identity belongs to one cluster, remove or narrow one of them"
     ),
     ("tests: [{as: \"spiffe://td/a\"}]", "p:1:9: this test expects nothing, add sees or hidden"),
-    ("tests: [{hidden: [\"a/b c\"]}]", "p:1:9: the key \"as\" is missing in tests"),
+    ("tests: [{hidden: [\"*/b c\"]}]", "p:1:9: the key \"as\" is missing in tests"),
     (
-      "tests: [{as: \"spiffe://td/*\", hidden: [\"a/b c\"]}]",
+      "tests: [{as: \"spiffe://td/*\", hidden: [\"*/b c\"]}]",
       "p:1:14: \"spiffe://td/*\" is no SPIFFE ID, '*' at offset 12 is not allowed in the path, Use only A-Z, a-z, 0-9, '.', '-' and '_' between slashes"
     ),
   ])
@@ -225,7 +226,12 @@ struct PolicyFileTests {
     try folder.write("2.yaml", "clusters: [{name: a, identities: [\"spiffe://td/a\"]}]")
     let (rules, problems, _) = PolicyRules.load(path: folder.path)
     #expect(rules == nil)
-    #expect(problems.map(\.position.file) == ["\(folder.path)/2.yaml", "\(folder.path)/2.yaml"])
+    #expect(problems.map(\.position.file) == ["\(folder.path)/2.yaml"], "one slip is told once")
+    // Or one file twice: that, and not everything in it.
+    let file = "\(folder.path)/1.yaml"
+    let twice = PolicyRules.load(files: [file, file, file])
+    #expect(twice.problems.map(\.description) == ["\(file):1:1: the file is given twice, name it once"])
+    #expect(twice.rules == nil && PolicyRules.load(files: [file]).rules != nil)
   }
 
   @Test func anEmptyFolderAndAMissingFileAreErrors() throws {

@@ -60,6 +60,9 @@ private struct Answer: Decodable {
     #expect(!answer.visible && answer.effect == "allow" && answer.reason.contains("not served yet"))
     #expect(try explain("foo/stays", origin).reason.contains("an older form"))
     #expect(try explain("bar/none", origin).reason.contains("not in the snapshot"))
+    #expect(try explain("none", origin).reason.contains("objects of this kind are called NAMESPACE/NAME"))
+    let slip = try origin.ask(.explain(identity: a, type: "networking.istio.io/Gatewy", name: "foo/new"))
+    #expect(String(decoding: slip.body, as: UTF8.self).contains("did you mean networking.istio.io/Gateway?"))
     try order(.thaw(cluster: "a"), origin)
     #expect(try explain("foo/new", origin).visible)
   }
@@ -108,6 +111,13 @@ private struct Answer: Decodable {
     for (identity, status) in [("spiffe://example.org/x", 404), ("spiffe://example.org/stolen/1", 403)] {
       #expect(try origin.ask(.transfer(.beginExport(identity: identity))).status == status)
     }
+    // Places are of what is in force, whatever the file says by now.
+    origin.control.reload(ReloadedFiles(plan: origin.plan, policyProblems: ["policy.yaml:1:1: no"]))
+    origin.settle()
+    for identity in ["spiffe://example.org/x", "spiffe://example.org/stolen/1"] {
+      #expect(try dump(identity, origin).contains("not of the files as they are now, which were refused"))
+    }
+    #expect(try explain("foo/f", origin).reason.contains("which were refused"))
     // Nothing that is done with clusters changes anything for who is blocked, and that is said.
     let reply = try origin.ask(.diff(DiffQuestion(.identity("spiffe://example.org/stolen/1"))))
     #expect(reply.status == 200)
