@@ -117,6 +117,12 @@ extension AdminRequest {
     }
   }
 
+  /// Bytes of the longest body that a request to this target may have. Reason: an import comes in pieces of half a MiB;
+  /// a policy to compare comes whole, and one file of it may have 8 MiB.
+  public static func bodyBytesMost(target: String) -> Int {
+    (RequestTarget(target)?.path == both ? 8 : 1) * 1024 * 1024
+  }
+
   public var method: String {
     switch self {
     case .command, .transfer: "POST"

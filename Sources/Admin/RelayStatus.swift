@@ -180,6 +180,8 @@ public struct ShadowStatus: Sendable, Equatable, Decodable {
   public var loadedAt: Timestamp?
   public var hash: String?
   public var error: String?
+  /// False while it is new and nothing of what follows, up to `clustersTotal`, is known yet.
+  public var counted: Bool
   /// Clusters that would be served something else, the first `clustersListed` by name.
   public var clusters: [Cluster]
   public var clustersTotal: Int
@@ -192,12 +194,13 @@ public struct ShadowStatus: Sendable, Equatable, Decodable {
 
   public init(
     state: FileState, loadedAt: Timestamp? = nil, hash: String? = nil, error: String? = nil,
-    clusters: [Cluster] = [], identities: [String] = []
+    counted: Bool = true, clusters: [Cluster] = [], identities: [String] = []
   ) {
     self.state = state
     self.loadedAt = loadedAt
     self.hash = hash
     self.error = error
+    self.counted = counted
     self.clusters = Array(clusters.prefix(ShadowStatus.clustersListed))
     clustersTotal = clusters.count
     self.identities = Array(identities.prefix(ShadowStatus.identitiesListed))

@@ -114,6 +114,7 @@ extension ShadowStatus {
       writer.field("loadedAt", loadedAt)
       writer.field("hash", hash)
       writer.field("error", error)
+      writer.field("counted", counted)
       writer.field(
         "clusters",
         array: { writer in

@@ -51,7 +51,7 @@ final class AdminConnection: ChannelInboundHandler {
     case (.head(let head), .awaitingHead):
       state = .receivingBody(head, ByteBuffer())
     case (.body(var part), .receivingBody(let head, var body)):
-      if body.readableBytes + part.readableBytes > AdminInterface.bodyBytesMax {
+      if body.readableBytes + part.readableBytes > AdminRequest.bodyBytesMost(target: head.uri) {
         refuse(context, head)
       } else {
         body.writeBuffer(&part)
@@ -66,7 +66,7 @@ final class AdminConnection: ChannelInboundHandler {
 
   private func refuse(_ context: ChannelHandlerContext, _ head: HTTPRequestHead) {
     let reply = AdminReply.error(
-      status: 413, "A request body may have at most \(AdminInterface.bodyBytesMax) bytes.")
+      status: 413, "A request body may have at most \(AdminRequest.bodyBytesMost(target: head.uri)) bytes.")
     write(context, head, reply, thenClose: true)
   }
 

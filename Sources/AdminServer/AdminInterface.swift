@@ -17,8 +17,6 @@ public typealias AdminResponder =
   @Sendable (_ request: AdminRequest, _ reply: @escaping @Sendable (AdminReply) -> Void) -> Void
 
 public final class AdminInterface: Sendable {
-  /// Body of one request, bytes. Reason: requests are paths and parameters; imports come in chunks.
-  public static let bodyBytesMax = 1024 * 1024
   /// Connections at once, per address, so that a busy TCP port cannot lock out the Unix socket.
   public static let connectionsMax = 64
   /// Decoded header bytes of one request. Reason: a SPIFFE ID has at most 2,048 bytes.

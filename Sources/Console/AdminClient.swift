@@ -30,6 +30,8 @@ public struct AdminClient: Sendable {
 
   /// Any status is an answer; what fails is the way to it. See `body(of:)` for 2xx or an error.
   public func ask(_ request: AdminRequest) throws(AdminClientError) -> Answer {
+    let most = AdminRequest.bodyBytesMost(target: request.target)
+    guard request.body.count <= most else { throw .tooLarge(bytes: request.body.count, most: most) }
     let connection = try AdminStream(to: address, patience: patience)
     let text =
       "\(request.method) \(request.target) HTTP/1.1\r\nHost: meshrelay\r\nConnection: close\r\n"
@@ -120,6 +122,8 @@ public enum AdminClientError: Explained, Equatable {
   /// This user may not use the socket.
   case notPermitted(AdminAddress)
   case noAnswer(AdminAddress, reason: String)
+  /// What would have to be sent; nothing was.
+  case tooLarge(bytes: Int, most: Int)
   /// The relay answered, with something else than success.
   case refused(status: Int, message: String)
 
@@ -128,6 +132,8 @@ public enum AdminClientError: Explained, Equatable {
     case .notRunning(let address): "No relay listens on \(address)"
     case .notPermitted(let address): "This user may not use \(address)"
     case .noAnswer(let address, let reason): "No answer from the relay on \(address): \(reason)"
+    case .tooLarge(let bytes, let most):
+      "The relay takes \(most) bytes in one request, and this one has \(bytes)"
     case .refused(let status, let message):
       // Many lines are a list, and each stands for itself.
       "The relay answered \(status):" + (message.contains("\n") ? "\n" : " ") + message
@@ -139,19 +145,20 @@ public enum AdminClientError: Explained, Equatable {
     case .notRunning: "Start it (systemctl start meshrelay), or name its address with --admin"
     case .notPermitted: "Join the group meshrelay-admin and log in again, or use sudo"
     case .noAnswer: "Look at its log (journalctl -u meshrelay)"
+    case .tooLarge: "Compare files alone, with --config"
     case .refused: ""
     }
   }
 
   public var blame: Blame { .operator }
 
-  /// What a question exits with whose answer may be "no": as `exitCode`, but 64 when the relay says that what is asked for
-  /// cannot be, and 69 when it cannot answer now, so that neither is taken for that answer.
+  /// What a question exits with whose answer may be "no": 1 for what is one (a blocked identity, a policy with problems),
+  /// 64 when what is asked for cannot be, and 69 when there is no answer now, so that neither is taken for it.
   public var questionExitCode: Int32 {
     switch self {
-    case .refused(400, _), .refused(404, _): 64
-    case .refused(503, _): 69
-    default: exitCode
+    case .refused(403, _), .refused(422, _): 1
+    case .refused(500..., _), .notRunning, .notPermitted, .noAnswer: 69
+    case .refused, .tooLarge: 64
     }
   }
 
@@ -159,7 +166,7 @@ public enum AdminClientError: Explained, Equatable {
   public var exitCode: Int32 {
     switch self {
     case .notRunning, .notPermitted, .noAnswer: 69
-    case .refused: 1
+    case .refused, .tooLarge: 1
     }
   }
 }

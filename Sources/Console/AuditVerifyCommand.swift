@@ -31,6 +31,10 @@ public struct AuditVerifyCommand: Sendable {
         "meshrelay audit verify: '\(ForeignText.line(wrong))' is no head: it has 64 hexadecimal digits\n")
       return 64
     }
+    if let wrong = bundles.first(where: { AuditVerdict.bundle($0) == nil }) {
+      printError("meshrelay audit verify: --bundle '\(ForeignText.line(wrong))' is not TRUST-DOMAIN=FILE\n")
+      return 64
+    }
     var verdict = AuditVerdict(heads: heads)
     verdict.judge(files)
     if verdict.problem == nil, !bundles.isEmpty { verdict.judgeSigners(bundles) }
@@ -133,18 +137,20 @@ struct AuditVerdict {
     return bytes
   }
 
+  /// What `TRUST-DOMAIN=FILE` says.
+  static func bundle(_ text: String) -> (TrustDomain, path: String)? {
+    let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+    guard parts.count == 2, let trustDomain = try? TrustDomain(parts[0]) else { return nil }
+    return (trustDomain, parts[1])
+  }
+
   /// Every signer must have been one of ours when it signed.
   mutating func judgeSigners(_ texts: [String]) {
     var known: [TrustDomain: Bundle] = [:]
-    for text in texts {
-      let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
-      guard parts.count == 2, let trustDomain = try? TrustDomain(parts[0]) else {
-        problem = Problem(file: "", line: 0, message: "--bundle '\(text)' is not TRUST-DOMAIN=FILE.")
-        return
-      }
-      let (found, faults) = BundleFiles([(trustDomain, parts[1])]).read()
+    for (trustDomain, path) in texts.compactMap(AuditVerdict.bundle) {
+      let (found, faults) = BundleFiles([(trustDomain, path)]).read()
       if let fault = faults[trustDomain] {
-        problem = Problem(file: parts[1], line: 0, message: "\(fault)")
+        problem = Problem(file: path, line: 0, message: "\(fault)")
         return
       }
       known.merge(found) { _, newer in newer }
@@ -177,7 +183,7 @@ struct AuditVerdict {
   var text: String {
     var lines = skipped.map { "\($0): no part of the chain, not looked at" }
     if let problem {
-      lines.append(problem.message + (problem.seq.map { " Up to seq \($0 - 1) all is sound." } ?? ""))
+      lines.append(problem.message + (problem.seq.map { " " + sound(before: $0) } ?? ""))
     } else {
       let range = "seq \(summary.first) to \(summary.head.seq)"
       let times = "\(summary.firstTime?.rfc3339 ?? "") to \(summary.lastTime?.rfc3339 ?? "")"
@@ -193,6 +199,14 @@ struct AuditVerdict {
       lines.append("head \(summary.head)")
     }
     return lines.map { $0 + "\n" }.joined()
+  }
+
+  /// The chain alone proves a line only by those that follow: who changed one may have mended some after it. What is
+  /// signed cannot be mended.
+  private func sound(before seq: UInt64) -> String {
+    let signed =
+      summary.witness.map { "; what is before seq \($0.head.seq) is signed" } ?? ", and nothing is signed"
+    return "Up to seq \(seq - 1) the lines fit together\(signed)."
   }
 
   var json: String {

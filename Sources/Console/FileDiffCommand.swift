@@ -90,7 +90,7 @@ public struct FileDiffCommand: Sendable {
       before: before.views(of: old, canonicalize), after: after.views(of: new, canonicalize),
       placeBefore: { before.cluster(named: $0)?.classIndex },
       placeAfter: { after.cluster(named: $0)?.classIndex })
-    printText(String(decoding: differences.json, as: UTF8.self) + "\n")
+    printText(String(decoding: differences.json(), as: UTF8.self) + "\n")
     return differences.changes.isEmpty ? 0 : 1
   }
 

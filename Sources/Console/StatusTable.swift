@@ -94,17 +94,23 @@ private func sources(_ sources: [SourceStatus], _ now: Timestamp) -> TextTable {
 
 /// What a shadow policy would change, the first few.
 private func shadow(_ shadow: ShadowStatus?) -> [String] {
-  guard let shadow, shadow.clustersTotal > 0 || shadow.identitiesTotal > 0 else { return [] }
+  guard let shadow, shadow.clustersTotal > 0 || shadow.identitiesTotal > 0 || isBeingCounted(shadow) else {
+    return []
+  }
   var table = TextTable(header: ["CLUSTER", "WOULD CHANGE"])
   for entry in shadow.clusters.prefix(10) {
     table.add(entry.cluster, "+\(entry.added) ~\(entry.changed) -\(entry.removed)")
   }
   var lines = section("SHADOW POLICY", table)
+  if isBeingCounted(shadow) { lines.append("  what it would change is being counted") }
   if shadow.clustersTotal > 10 { lines.append("  and \(shadow.clustersTotal - 10) more clusters") }
   lines += shadow.identities.prefix(10).map { "  \($0)" }
   if shadow.identitiesTotal > 10 { lines.append("  and \(shadow.identitiesTotal - 10) more identities") }
   return lines
 }
+
+/// There are rules, and what they come to is not known yet.
+private func isBeingCounted(_ shadow: ShadowStatus) -> Bool { shadow.hash != nil && !shadow.counted }
 
 /// What of the policy hardly means what was intended, the first few. They say themselves that they are warnings.
 private func warnings(_ policy: PolicyStatus) -> [String] {

@@ -76,8 +76,9 @@ public struct ViewDifferences: Sendable {
     changes.sort { ($0.clusters.first ?? "") < ($1.clusters.first ?? "") }
   }
 
-  /// `{changes[]{clusters[], added[], addedTotal, changed[], changedTotal, removed[], removedTotal}, unchanged}`.
-  public var json: [UInt8] {
+  /// `{changes[]{clusters[], added[], addedTotal, changed[], changedTotal, removed[], removedTotal}, unchanged}`, and
+  /// `note` where there is one.
+  public func json(note: String? = nil) -> [UInt8] {
     var writer = JSONWriter()
     writer.object { writer in
       writer.field(
@@ -94,6 +95,7 @@ public struct ViewDifferences: Sendable {
           }
         })
       writer.field("unchanged", unchanged)
+      if let note { writer.field("note", note) }
     }
     return writer.bytes
   }

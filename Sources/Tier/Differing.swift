@@ -17,6 +17,8 @@ struct Differing: Sendable {
   let generation: Generation
   /// The shadow policy, if there is one.
   let shadow: PolicyRules?
+  /// What there is to say of it.
+  let shadowTrouble: String?
   let canonicalize: BodyCanonicalizer
 
   /// For whom; an identity is one that can be read.
@@ -49,7 +51,7 @@ struct Differing: Sendable {
         }
       },
       placeAfter: { rules.cluster(named: $0)?.classIndex }
-    ).json
+    ).json(note: note(on: subject, beside: rules))
   }
 
   private func content(
@@ -82,10 +84,14 @@ struct Differing: Sendable {
     }
   }
 
-  /// What explains an empty answer.
+  /// What the lists alone do not say.
   private func note(on subject: Subject, beside rules: PolicyRules) -> String? {
-    guard case .identity(let id) = subject else { return nil }
-    return rules.note(onChangesFor: id, from: generation.rules)
+    var notes: [String] = []
+    if question.judge == .shadow, let shadowTrouble { notes.append(shadowTrouble) }
+    if case .identity(let id) = subject, let note = rules.note(onChangesFor: id, from: generation.rules) {
+      notes.append(note)
+    }
+    return notes.isEmpty ? nil : notes.joined(separator: " ")
   }
 
   // MARK: what is asked
@@ -95,7 +101,10 @@ struct Differing: Sendable {
     switch question.judge {
     case .enforced: return generation.rules
     case .shadow:
-      guard let shadow else { throw AdminRefusal(404, "There is no shadow policy in use") }
+      guard let shadow else {
+        throw AdminRefusal(
+          404, ["There is no shadow policy in use.", shadowTrouble ?? ""].joined(separator: " "))
+      }
       return shadow
     case .files(let files):
       let (rules, problems) = PolicyRules.parse(
@@ -135,7 +144,8 @@ extension ControlLoop {
       return reply(nothingServed)
     }
     let differing = Differing(
-      question: question, generation: generation, shadow: shadowRules, canonicalize: canonicalize)
+      question: question, generation: generation, shadow: shadowRules, shadowTrouble: shadowDesk.trouble,
+      canonicalize: canonicalize)
     if !submit(differing, reply) { reply(GateRefusal.busy.reply) }
   }
 

@@ -42,7 +42,7 @@ extension ControlLoop {
 extension IdentityRefusal {
   /// 404: most likely a slip; 403: it is known, and refused. `note`: about the places that are named.
   func reply(_ note: String?) -> AdminReply {
-    let text = description + (note.map { " (\($0))" } ?? "")
+    let text = description + (note.map { " \($0.prefix(1).uppercased())\($0.dropFirst())." } ?? "")
     return switch self {
     case .noCluster: .error(status: 404, text)
     case .blocked: .error(status: 403, text)

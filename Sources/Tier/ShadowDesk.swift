@@ -45,8 +45,9 @@ struct ShadowDesk {
       )
     case .rules(let next):
       isConfigured = true
+      // What was counted of equal rules still holds.
+      if next.hash != rules?.hash { facts = nil }
       rules = next
-      facts = nil
       file = ConfigStatus(state: .current, loadedAt: now)
       return (
         .shadow(next),
@@ -73,12 +74,20 @@ struct ShadowDesk {
     facts = counted
   }
 
+  /// What explains answers by its rules, or that there are none: it is not what the file says now. Nil when it is.
+  var trouble: String? {
+    guard isConfigured, file.state != .current, let error = file.error else { return nil }
+    let loaded = file.loadedAt.map { ", and this is of the last good one, loaded at \($0.rfc3339)" } ?? ""
+    return "The shadow policy as it is now was refused\(loaded): \(error)"
+  }
+
   /// `enforced`: the policy in force. Nil: none is configured.
   func status(beside enforced: PolicyRules) -> ShadowStatus? {
     guard isConfigured else { return nil }
     let identities = rules.map { IdentityChange.all(from: enforced, to: $0) } ?? []
     return ShadowStatus(
       state: file.state, loadedAt: file.loadedAt, hash: rules?.hash, error: file.error,
+      counted: facts != nil,
       clusters: (facts?.differences ?? []).map { cluster, counts in
         ShadowStatus.Cluster(
           cluster: cluster, added: counts.added, changed: counts.changed, removed: counts.removed)

@@ -62,7 +62,7 @@ struct AdminInterfaceTests {
     let folder = try TemporaryFolder()
     let server = try AdminInterface(at: [.unix(path: folder.path("a.sock"))], respond: Self.echo)
     defer { server.stop() }
-    let size = AdminInterface.bodyBytesMax + excess
+    let size = AdminRequest.bodyBytesMost(target: "/x") + excess
     let answer = try Wire(server.addresses[0]).exchange(
       "POST /freeze HTTP/1.1\r\nContent-Length: \(size)\r\nConnection: close\r\n\r\n"
         + String(repeating: "x", count: size))

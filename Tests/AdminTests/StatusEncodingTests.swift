@@ -73,7 +73,7 @@ struct StatusEncodingTests {
         + #""ungranted":[{"place":"p.yaml:3:5","extent":"part","clusters":["a"],"clustersTotal":1,"#
         + #""example":"x/Y ns/n"}],"ungrantedTotal":1,"#
         + #""warnings":["p.yaml:4:1: warning: no cluster uses the role \"r\""],"warningsTotal":1},"#
-        + #""shadow":{"state":"refused","loadedAt":\#(time),"hash":"abd","error":"no","#
+        + #""shadow":{"state":"refused","loadedAt":\#(time),"hash":"abd","error":"no","counted":true,"#
         + #""clusters":[{"cluster":"a","added":1,"changed":2,"removed":3}],"clustersTotal":1,"#
         + #""identities":["spiffe://td/a: a → nobody"],"identitiesTotal":1},"#
         + #""snapshot":{"version":"00ff","origin":"mesh-prod","sequence":18446744073709551615,"resources":3,"#

@@ -37,6 +37,8 @@ struct AdminClientTests {
     #expect(error?.exitCode == 1)
     #expect(error?.questionExitCode == 69, "it is neither yes nor no")
     #expect(AdminClientError.refused(status: 403, message: "").questionExitCode == 1)
+    #expect(AdminClientError.refused(status: 409, message: "").questionExitCode == 64)
+    #expect(AdminClientError.refused(status: 413, message: "").questionExitCode == 64)
     #expect(AdminClientError.refused(status: 400, message: "").questionExitCode == 64)
     #expect(AdminClientError.refused(status: 404, message: "").questionExitCode == 64)
     #expect(AdminClientError.refused(status: 422, message: "").questionExitCode == 1)

@@ -120,8 +120,9 @@ struct AuditVerdictTests {
     var verdict = AuditVerdict(heads: [])
     verdict.judge(paths)
     #expect(verdict.text.hasPrefix("\(paths[0]):2: seq is 3 where 2 has to follow."))
-    #expect(verdict.text.hasSuffix("Up to seq 1 all is sound.\n"))
+    #expect(verdict.text.hasSuffix("Up to seq 1 the lines fit together, and nothing is signed.\n"))
     #expect(verdict.json.contains(#""line":2,"seq":2,"message":"#))
     #expect(AuditVerifyCommand(files: paths, heads: ["zz"], bundles: [], json: false).run() == 64)
+    #expect(AuditVerifyCommand(files: paths, heads: [], bundles: ["x"], json: false).run() == 64)
   }
 }

@@ -133,6 +133,26 @@ def test_a_shadow_policy_is_counted_and_never_served(chain):
     eventually(lambda: edge.status["shadow"], lambda shadow: shadow is None, 10, "no shadow any more")
 
 
+def test_a_large_policy_is_compared_and_a_larger_one_is_told_so(chain):
+    origin, _ = chain
+    path = origin.folder / "large.yaml"
+
+    def write_policy(count):
+        path.write_text("clusters:\n" + "".join(
+            f"  - {{name: c{number}, identities: ['spiffe://example.org/cluster/c{number}/*'], allow: [{{names: [x]}}]}}\n"
+            for number in range(count)))
+
+    write_policy(15_000)
+    assert path.stat().st_size > 1024 * 1024
+    # A slow machine may be told that it is too slow: then the relay was sent all of it.
+    result = run("diff", "--all", "--policy", path, "--admin", f"unix://{origin.admin_path}")
+    assert result.returncode == 1 and json.loads(result.stdout)["unchanged"] == 15_000 \
+        or result.returncode == 69 and "did not answer within" in result.stderr, result
+    write_policy(110_000)
+    result = run("diff", "--all", "--policy", path, "--admin", f"unix://{origin.admin_path}")
+    assert (result.returncode, result.stdout) == (64, "") and "--config" in result.stderr, result
+
+
 def test_warnings_of_the_policy_are_told_while_it_is_in_force(chain):
     _, edge = chain
     assert edge.status["policy"]["warnings"] == []

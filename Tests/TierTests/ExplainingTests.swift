@@ -152,6 +152,8 @@ private struct Answer: Decodable {
     }
     reload(.refused(["next.yaml:1:1: no"]))
     #expect(try origin.status().shadow?.state == FileState.none)
+    let none = try origin.ask(.diff(DiffQuestion(.all, judge: .shadow)))
+    #expect(none.status == 404 && String(decoding: none.body, as: UTF8.self).contains("next.yaml:1:1: no"))
     reload(.rules(other))
     var status = try #require(try origin.status().shadow)
     #expect(status.state == .current && status.hash == other.hash)
@@ -163,6 +165,16 @@ private struct Answer: Decodable {
     reload(.refused(["next.yaml:1:1: no"]))
     status = try #require(try origin.status().shadow)
     #expect(status.state == .refused && status.error == "next.yaml:1:1: no" && status.clusters.count == 1)
+    for subject in [DiffQuestion.Subject.all, .identity(a), .cluster("a")] {
+      let stale = try origin.ask(.diff(DiffQuestion(subject, judge: .shadow)))
+      let text = String(decoding: stale.body, as: UTF8.self)
+      #expect(
+        stale.status == 200 && text.contains(#""note":"The shadow policy as it is now was refused, and this"#)
+      )
+    }
+    #expect(
+      String(decoding: try origin.ask(.diff(DiffQuestion(.all))).body, as: UTF8.self).contains("note")
+        == false)
     // The policy in force becomes what the shadow says: nothing differs any more.
     origin.control.reload(ReloadedFiles(plan: origin.plan, rules: other, shadow: .rules(other)))
     origin.settle()
