@@ -50,6 +50,9 @@ public enum AdminRequestError: Explained, Equatable {
   case noSuchPath(String)
   case wrongMethod(String, path: String, allowed: String)
   case missingParameter(String, path: String)
+  /// It is there and says nothing.
+  case emptyParameter(String, path: String)
+  case notAFlag(String, value: String, path: String)
   case malformedTarget(String)
 
   public var what: String {
@@ -57,6 +60,8 @@ public enum AdminRequestError: Explained, Equatable {
     case .noSuchPath(let path): "There is nothing at \(path)"
     case .wrongMethod(let method, let path, let allowed): "\(path) takes \(allowed), not \(method)"
     case .missingParameter(let name, let path): "\(path) needs the parameter '\(name)'"
+    case .emptyParameter(let name, let path): "The parameter '\(name)' of \(path) is empty"
+    case .notAFlag(let name, let value, let path): "The parameter '\(name)' of \(path) is '\(value)'"
     case .malformedTarget(let target): "'\(target)' is not a path with an optional query"
     }
   }
@@ -64,6 +69,8 @@ public enum AdminRequestError: Explained, Equatable {
   public var howToFix: String {
     switch self {
     case .noSuchPath: "Known paths: " + AdminRequest.paths.joined(separator: " ")
+    case .emptyParameter: "Fill it, or leave it out"
+    case .notAFlag: "It is yes or true, or left out"
     case .wrongMethod, .missingParameter, .malformedTarget: ""
     }
   }
@@ -75,7 +82,7 @@ public enum AdminRequestError: Explained, Equatable {
     switch self {
     case .noSuchPath: 404
     case .wrongMethod: 405
-    case .missingParameter, .malformedTarget: 400
+    case .missingParameter, .emptyParameter, .notAFlag, .malformedTarget: 400
     }
   }
 }
@@ -104,7 +111,7 @@ extension AdminRequest {
     case "/metrics": self = .metrics
     case "/status": self = .status
     case "/history": self = .history
-    case "/dump": self = .dump(identity: try parsed.required("as"), type: parsed["type"])
+    case "/dump": self = .dump(identity: try parsed.required("as"), type: try parsed.optional("type"))
     case "/explain":
       self = .explain(
         identity: try parsed.required("as"), type: try parsed.required("type"),
@@ -161,14 +168,15 @@ extension AdminRequest {
 
 extension AdminCommand {
   init(_ target: RequestTarget) throws(AdminRequestError) {
-    let cluster = target["cluster"]
+    let cluster = try target.optional("cluster")
     switch target.path {
     case "/rollback": self = .rollback(version: try target.required("version"), cluster: cluster)
     case "/pin": self = .pin(cluster: try target.required("cluster"), version: try target.required("version"))
     case "/unpin": self = .unpin(cluster: try target.required("cluster"))
     case "/freeze": self = .freeze(cluster: cluster)
     case "/thaw": self = .thaw(cluster: cluster)
-    case "/release": self = .release(cluster: try target.required("cluster"), type: target["type"])
+    case "/release":
+      self = .release(cluster: try target.required("cluster"), type: try target.optional("type"))
     case "/adopt": self = .adopt(source: try target.required("source"))
     default: throw .noSuchPath(target.path)
     }

@@ -49,16 +49,19 @@ public struct DiffQuestion: Sendable, Equatable {
 extension DiffQuestion {
   init(_ target: RequestTarget, method: String, body: [UInt8]) throws(AdminRequestError) {
     let subject: Subject
-    if target["all"] == "true" {
+    if try target.flag("all") {
       subject = .all
-    } else if let cluster = target["cluster"] {
+    } else if let cluster = try target.optional("cluster") {
       subject = .cluster(cluster)
+    } else if let identity = try target.optional("as") {
+      subject = .identity(identity)
     } else {
-      subject = .identity(try target.required("as"))
+      throw .missingParameter("as=ID, cluster=NAME or all=true", path: target.path)
     }
     let judge: Judge =
-      method == "POST" ? .files(File.decoded(body)) : target["shadow"] == "true" ? .shadow : .enforced
-    self.init(subject, from: target["from"], to: target["to"], judge: judge)
+      method == "POST" ? .files(File.decoded(body)) : try target.flag("shadow") ? .shadow : .enforced
+    self.init(
+      subject, from: try target.optional("from"), to: try target.optional("to"), judge: judge)
   }
 
   var target: RequestTarget {

@@ -31,14 +31,24 @@ struct RequestTarget {
     self.query = query
   }
 
-  /// An empty value counts as absent: `type=` asks for no type.
-  subscript(key: String) -> String? {
-    guard let value = query.first(where: { $0.key == key })?.value, !value.isEmpty else { return nil }
+  /// Nil when it is absent. An empty value is a slip (`cluster=$CLUSTER` in a script), and never means "all".
+  func optional(_ key: String) throws(AdminRequestError) -> String? {
+    let value = query.first { $0.key == key }?.value
+    if value?.isEmpty == true { throw .emptyParameter(key, path: path) }
     return value
   }
 
+  /// Absent means no; anything but a plain yes is a slip, and not a no.
+  func flag(_ key: String) throws(AdminRequestError) -> Bool {
+    switch try optional(key) {
+    case nil: false
+    case "yes", "true": true
+    case let value?: throw .notAFlag(key, value: value, path: path)
+    }
+  }
+
   func required(_ key: String) throws(AdminRequestError) -> String {
-    guard let value = self[key] else { throw .missingParameter(key, path: path) }
+    guard let value = try optional(key) else { throw .missingParameter(key, path: path) }
     return value
   }
 

@@ -45,15 +45,16 @@ extension SnapshotTransfer {
   init(_ target: RequestTarget, body: [UInt8]) throws(AdminRequestError) {
     let ticket = try target.number("ticket")
     switch (target.path, ticket) {
-    case ("/export", nil): self = .beginExport(identity: target["as"])
+    case ("/export", nil): self = .beginExport(identity: try target.optional("as"))
     case ("/export", let ticket?):
       self = .readExport(ticket: ticket, from: try target.requiredNumber("from"))
     case (_, nil):
       self = .beginImport(
         ImportTerms(
-          source: target["source"], adopts: target["adopt"] == "yes", isDryRun: target["dryRun"] == "yes"))
+          source: try target.optional("source"), adopts: try target.flag("adopt"),
+          isDryRun: try target.flag("dryRun")))
     case (_, let ticket?):
-      if target["abandon"] == "yes" {
+      if try target.flag("abandon") {
         self = .abandonImport(ticket: ticket)
       } else if let end = try target.number("end") {
         self = .endImport(ticket: ticket, bytes: end)
@@ -88,7 +89,7 @@ extension SnapshotTransfer {
 extension RequestTarget {
   /// Nil when it is not there.
   fileprivate func number(_ key: String) throws(AdminRequestError) -> UInt64? {
-    guard let text = self[key] else { return nil }
+    guard let text = try optional(key) else { return nil }
     guard let value = UInt64(text) else { throw .malformedTarget(self.text) }
     return value
   }

@@ -7,6 +7,7 @@ import Admin
 import Audit
 import Primitives
 import Ring
+import SPIFFE
 
 final class RecordDesk {
   /// How long somebody waits for a record before it is refused. Reason: below the 5 s after which the admin server
@@ -73,16 +74,19 @@ extension ControlLoop {
 
   // MARK: looking at content
 
-  /// An operator looks at content: `show` answers once that is on record.
+  /// An operator looks at content: `show` answers once that is on record. `id`: as whom; it stands in the record whole,
+  /// however much else has to be cut.
   func looked(
-    _ what: String, type: String? = nil, _ reply: @escaping @Sendable (AdminReply) -> Void,
+    _ what: String, as id: SPIFFEID? = nil, type: String? = nil,
+    _ reply: @escaping @Sendable (AdminReply) -> Void,
     _ show: @escaping (ControlLoop) -> Void
   ) {
     let event = TierEvent(
       .info, "an operator looked at content",
       [.init("what", what)] + (type.map { [.init("type", $0)] } ?? []))
     afterRecord(
-      event.recording(AuditRecord(.admin, type: type, reason: what)), undone: "nothing was shown: " + what
+      event.recording(AuditRecord(.admin, spiffeID: id, type: type, reason: what)),
+      undone: "nothing was shown: " + what
     ) { [weak self] obstacle in
       if let obstacle {
         reply(.error(status: 503, "Nothing is shown, for it could not be put on record: \(obstacle)"))

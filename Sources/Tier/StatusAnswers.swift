@@ -33,20 +33,20 @@ extension ControlLoop {
     case .dump(let identity, let type):
       heed(reply) { () throws(AdminRefusal) in
         let (id, typeName) = (try SPIFFEID(asked: identity), try type.map(TypeName.init(asked:)))
-        looked("dump as " + identity, type: type, reply) { $0.dump(as: id, type: typeName, reply) }
+        looked("dump as " + identity, as: id, type: type, reply) { $0.dump(as: id, type: typeName, reply) }
       }
     case .explain(let identity, let type, let name):
       heed(reply) { () throws(AdminRefusal) in
         let (id, typeName) = (try SPIFFEID(asked: identity), try TypeName(asked: type))
-        looked("explain \(name) as \(identity)", type: type, reply) { control in
+        looked("explain \(name) as \(identity)", as: id, type: type, reply) { control in
           reply(control.explain(as: id, type: typeName, name: name))
         }
       }
     case .history: looked("history", reply) { $0.tellHistory(reply) }
     case .diff(let question):
       heed(reply) { () throws(AdminRefusal) in
-        try check(question)
-        looked("diff " + question.words, reply) { $0.tellDifference(question, reply) }
+        let id = try check(question)
+        looked("diff " + question.words, as: id, reply) { $0.tellDifference(question, reply) }
       }
     case .command(let command): carryOut(command, reply)
     case .transfer(let transfer): carryOut(transfer, reply)
@@ -58,11 +58,13 @@ extension ControlLoop {
     do throws(AdminRefusal) { try ask() } catch { reply(error.reply) }
   }
 
-  private func check(_ question: DiffQuestion) throws(AdminRefusal) {
+  /// Whom it is about, if that is one identity.
+  private func check(_ question: DiffQuestion) throws(AdminRefusal) -> SPIFFEID? {
     for version in [question.from, question.to].compactMap({ $0 }) {
       if let error = VersionError(checking: version) { throw AdminRefusal(GateRefusal.version(error).reply) }
     }
-    if case .identity(let text) = question.subject { _ = try SPIFFEID(asked: text) }
+    guard case .identity(let text) = question.subject else { return nil }
+    return try SPIFFEID(asked: text)
   }
 
   /// Sources have been lost for longer than `staleAfter` allows.

@@ -354,6 +354,24 @@ def test_a_type_may_be_asked_for_by_any_of_its_names(shared_tiers):
         assert dump(name) == dump("networking.istio.io/VirtualService")
 
 
+@pytest.mark.parametrize("arguments, code", [
+    (["freeze", ""], 1), (["thaw", ""], 1), (["rollback", "00000000", "--cluster", ""], 1), (["release", "shop", ""], 1),
+    (["snapshot", "export", "--as", "", "all.snapshot"], 1), (["snapshot", "import", "--source", "", "some.snapshot"], 1),
+    (["dump", "--as", ""], 64), (["dump", "--as", "spiffe://example.org/cluster/shop/istiod", "--type", ""], 64),
+    (["diff", "--cluster", ""], 64), (["diff", "--all", "--from", ""], 64),
+])
+def test_what_a_script_leaves_empty_never_means_everything(shared_tiers, arguments, code):
+    """`freeze "$CLUSTER"` where CLUSTER is not set."""
+    edge = shared_tiers.edge
+    arguments = [str(edge.folder / word) if word.endswith(".snapshot") else word for word in arguments]
+    if arguments[1] == "import":
+        assert run("snapshot", "export", arguments[-1], "--admin", f"unix://{edge.admin_path}").returncode == 0
+    result = run(*arguments, "--admin", f"unix://{edge.admin_path}")
+    assert (result.returncode, result.stdout) == (code, "") and "is empty" in result.stderr, result
+    assert edge.status["gates"] == []
+    assert not (edge.folder / "all.snapshot").exists()
+
+
 def test_a_type_that_nobody_knows_is_empty_and_said_to_be_odd(shared_tiers):
     for name, said in [("networking.istio.io/VirtualServic", "did you mean networking.istio.io/VirtualService?"),
                        ("networking.istio.io/Sidecar", "")]:

@@ -29,6 +29,7 @@ import Trail
     let version: String?
     let clusters: [String]?
     let reason: String?
+    let spiffeID: String?
     let source: String?
     let node: String?
     let added: [String]?
@@ -80,6 +81,7 @@ import Trail
     let second = try lines().dropFirst(first.count)
     #expect(
       second.map(\.event) == ["config", "policy", "publish", "config", "policy", "config", "admin"])
+    #expect(second.last?.spiffeID == "spiffe://example.org/a")
     let narrowed = try #require(second.first { $0.event == "publish" })
     #expect(narrowed.removed == ["bar/h"] && narrowed.clusters == ["a", "b"] && narrowed.reason == "policy")
     #expect(second.map(\.reason).contains("refused: policy.yaml:1:1: bad"))
