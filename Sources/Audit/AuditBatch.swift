@@ -12,23 +12,27 @@ public struct AuditBatch: Sendable {
     case pieced(AuditRecord.Event, who: UInt32, what: UInt32)
     /// No record: the number means this piece from here on. By its place in `definitions`.
     case definition(Int, as: UInt32)
+    /// No record: those that follow happened then. By its place in `times`.
+    case time(Int)
   }
 
   private(set) var entries: [Entry] = []
   /// Tails of whole records, one after the other.
   private(set) var bytes: [UInt8] = []
   private(set) var definitions: [AuditPiece] = []
+  private(set) var times: [Timestamp] = []
   public private(set) var count = 0
   /// Bytes of all tails as they will be written, and of definitions.
   public private(set) var byteCount = 0
-  /// When the first of them happened; all have this time.
-  public private(set) var time = Timestamp(seconds: 0)
 
   public init() {}
 
   public init(_ record: AuditRecord, at time: Timestamp) {
     append(record, at: time)
   }
+
+  /// When the newest of them happened; nil while there is none.
+  public var time: Timestamp? { times.last }
 
   /// Memory that is kept for later records. Reason: a turn of a loop with some thousand clients.
   private static let keptBytes = 2 * 1024 * 1024
@@ -42,14 +46,22 @@ public struct AuditBatch: Sendable {
     entries.removeAll(keepingCapacity: true)
     bytes.removeAll(keepingCapacity: true)
     definitions.removeAll(keepingCapacity: true)
+    times.removeAll(keepingCapacity: true)
     (count, byteCount) = (0, 0)
   }
 
   /// Nothing to write and nothing to tell.
   public var isEmpty: Bool { entries.isEmpty }
 
-  public mutating func append(_ record: AuditRecord, at now: @autoclosure () -> Timestamp) {
-    if count == 0 { time = now() }
+  /// Records that follow happened at `now`; those of one moment share it.
+  public mutating func begin(at now: Timestamp) {
+    guard times.last != now else { return }
+    times.append(now)
+    entries.append(.time(times.count - 1))
+  }
+
+  public mutating func append(_ record: AuditRecord, at now: Timestamp) {
+    begin(at: now)
     let start = bytes.count
     bytes.append(contentsOf: record.tail)
     entries.append(.whole(end: bytes.count))
@@ -57,12 +69,12 @@ public struct AuditBatch: Sendable {
     byteCount += bytes.count - start
   }
 
-  /// The record of an event made of pieces that were named in this batch or an earlier one of its maker.
+  /// The record of an event made of pieces that were named in this batch or an earlier one of its maker. It happened
+  /// at the time begun last.
   public mutating func append(
-    _ event: AuditRecord.Event, _ who: PieceNumbers.Name, _ what: PieceNumbers.Name,
-    at now: @autoclosure () -> Timestamp
+    _ event: AuditRecord.Event, _ who: PieceNumbers.Name, _ what: PieceNumbers.Name
   ) {
-    if count == 0 { time = now() }
+    precondition(!times.isEmpty, "a record has a time")
     entries.append(.pieced(event, who: who.number, what: what.number))
     count += 1
     byteCount += Int(who.byteCount) + Int(what.byteCount) + AuditBatch.openingBytes
@@ -74,21 +86,22 @@ public struct AuditBatch: Sendable {
     byteCount += piece.bytes.count
   }
 
-  /// Puts what followed at the end; the time of the earlier part stays.
+  /// Puts what followed at the end.
   public mutating func append(_ later: AuditBatch) {
     guard !isEmpty else {
       self = later
       return
     }
-    if count == 0 { time = later.time }
-    let (start, defined) = (bytes.count, definitions.count)
+    let (start, defined, timed) = (bytes.count, definitions.count, times.count)
     bytes.append(contentsOf: later.bytes)
     definitions.append(contentsOf: later.definitions)
+    times.append(contentsOf: later.times)
     for entry in later.entries {
       switch entry {
       case .whole(let end): entries.append(.whole(end: start + end))
       case .pieced: entries.append(entry)
       case .definition(let place, let number): entries.append(.definition(defined + place, as: number))
+      case .time(let place): entries.append(.time(timed + place))
       }
     }
     count += later.count

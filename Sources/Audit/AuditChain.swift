@@ -41,7 +41,8 @@ public struct AuditChain: Sendable {
   /// Adds the lines of a batch to `lines`. `pieces`: what the numbers of the batch's maker mean, kept from batch to
   /// batch.
   public mutating func append(_ batch: AuditBatch, _ pieces: inout KnownPieces, to lines: inout [UInt8]) {
-    var opening = LineOpening(time: batch.time, after: head)
+    // Its time comes with the first record.
+    var opening = LineOpening(time: batch.time ?? Timestamp(seconds: 0), after: head)
     var hasher = LineHasher()
     lines.reserveCapacity(lines.count + batch.byteCount + batch.count * (opening.bytes.count + 16))
     var start = 0
@@ -50,6 +51,9 @@ public struct AuditChain: Sendable {
       switch entry {
       case .definition(let place, let number):
         pieces.define(batch.definitions[place], as: number)
+        continue
+      case .time(let place):
+        opening = LineOpening(time: batch.times[place], after: opening.head)
         continue
       case .whole(let end):
         lines.append(contentsOf: opening.bytes)

@@ -53,7 +53,7 @@ final class Client: TimerHandler {
     self.sink = sink
     statusPacing = ResendPacing(limits: serving.limits)
     connectedAt = serving.loop.wallClock
-    connection.surround(with: self, lines: 3)
+    connection.surround(with: self, lines: 4)
     if serving.scribe != nil { seat = serving.seats.take(self, connection.socketID) }
     takePlace()
     watchExpiry()

@@ -70,7 +70,7 @@ final class ClientStream: CallHandler, TimerHandler {
     pushes = PushClock(now: loop.now)
     viewArrivedAt = loop.now
     socket = client.connection.socketID
-    client.connection.surround(with: self, lines: 8)
+    client.connection.surround(with: self, lines: 12)
     client.connection.surround(with: call, lines: 3)
     call.accept()
     // Says nothing but that we are here; no configuration leaves anywhere but in `pump`.

@@ -18,7 +18,7 @@ struct HeldMessage {
   var byteCount: Int { head.count + (body?.byteCount ?? 0) }
 }
 
-final class Scribe: TimerHandler {
+final class Scribe {
   private struct Held {
     /// Number of its record within this loop.
     let record: UInt64
@@ -98,7 +98,8 @@ final class Scribe: TimerHandler {
   private var batch = AuditBatch()
   /// Something in the batch must not wait.
   private var mustHandOver = false
-  private var patience = TimerID.none
+  /// When the newest records happened.
+  private var stamped: Instant?
   /// Records since the start, this turn's included.
   private var recorded: UInt64 = 0
   private var held = Waiting()
@@ -114,9 +115,8 @@ final class Scribe: TimerHandler {
   /// Handed over before the turn ends, and ACKs before their time. Reason: the writer works while the loop goes on, and
   /// each time costs a wake of it.
   private static let batchBytes = 256 * 1024
-  /// How long the record of an ACK waits for company. Reason: a wake of the writer costs more than the record, and
-  /// ACKs trickle in.
-  private static let ackPatience: Duration = .milliseconds(50)
+  /// Records so close together have one time. Reason: what the clock of a host is worth.
+  private static let sameTime: Duration = .milliseconds(1)
 
   init(_ lane: AuditLane, loop: EventLoop) {
     self.lane = lane
@@ -140,6 +140,7 @@ final class Scribe: TimerHandler {
 
   func record(_ record: AuditRecord) {
     batch.append(record, at: loop.wallClock)
+    stamped = loop.now
     recorded &+= 1
     mustHandOver = true
     handOverIfLarge()
@@ -151,11 +152,7 @@ final class Scribe: TimerHandler {
       AuditPiece(type: typeURL, version: version)
     }
     append(.ack, who, what)
-    if batch.byteCount >= Scribe.batchBytes {
-      handOver()
-    } else if patience == .none {
-      patience = loop.schedule(at: loop.now + Scribe.ackPatience, self, tag: 0)
-    }
+    handOverIfLarge()
   }
 
   /// Gives a client the name that its records have.
@@ -171,7 +168,11 @@ final class Scribe: TimerHandler {
   private func append(
     _ event: AuditRecord.Event, _ who: PieceNumbers.Name, _ what: PieceNumbers.Name
   ) {
-    batch.append(event, who, what, at: loop.wallClock)
+    if stamped.map({ loop.now - $0 >= Scribe.sameTime }) ?? true {
+      batch.begin(at: loop.wallClock)
+      stamped = loop.now
+    }
+    batch.append(event, who, what)
     recorded &+= 1
   }
 
@@ -273,18 +274,12 @@ final class Scribe: TimerHandler {
     if mustHandOver { handOver() }
   }
 
-  func timerFired(_ id: TimerID, tag: Int) {
-    patience = .none
-    handOver()
-  }
-
-  /// Gives everything recorded so far to the writer.
+  /// Gives everything recorded so far to the writer. Call every second at the least: nothing else sees to ACKs.
   func handOver() {
     guard !batch.isEmpty else { return }
     let isAwaited = mustHandOver
     mustHandOver = false
-    loop.cancel(patience)
-    patience = .none
+    stamped = nil
     let first = recorded &- UInt64(batch.count)
     let fits = lane.hand(&batch, isAwaited: isAwaited)
     guard !fits else { return }

@@ -331,6 +331,7 @@ public final class ServeLoop: ListenerOwner {
       metrics.setBusy(fraction: loop.busyFraction)
       countLagging()
       settleRefusals()
+      scribe?.handOver()
       crossings.reports.push(.alive(loop: index))
     case .drain(let time):
       drain(within: time)

@@ -416,7 +416,7 @@ public final class TrailWriter: Sendable {
 
   private func append(_ batch: AuditBatch, of lane: Int, _ state: inout State) {
     guard !batch.isEmpty else { return }
-    state.now = max(state.now, batch.time)
+    if let time = batch.time { state.now = max(state.now, time) }
     var chain = chain(&state)
     chain.append(batch, &state.pieces[lane], to: &state.pending.lines)
     state.pending.records += batch.count

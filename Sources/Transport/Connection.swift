@@ -366,7 +366,7 @@ public final class Connection: SocketHandler, TimerHandler {
   /// Lines as many as the objects have that every event touches; of the libraries' the beginnings.
   private func tellSurroundings() {
     guard let session else { return }
-    surround(with: self, lines: 6)
+    surround(with: self, lines: 10)
     surround(with: session, lines: 5)
     if let engine { surround(with: engine, lines: 2) }
     guard let socket else { return }

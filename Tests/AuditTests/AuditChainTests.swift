@@ -61,7 +61,8 @@ import Testing
   let who = numbers.name(AuditPiece(spiffeID: identity("a"), cluster: "west"), in: &fast)
   let what = numbers.name(AuditPiece(type: "t", version: "v", view: "w", sequence: .max), in: &fast)
   for event in AuditRecord.Event.allCases {
-    fast.append(event, who, what, at: noon)
+    fast.begin(at: noon)
+    fast.append(event, who, what)
     var record = AuditRecord(
       event, spiffeID: identity("a"), cluster: "west", type: "t", version: "v", sequence: .max)
     record.view = "w"
@@ -82,13 +83,15 @@ import Testing
   var (one, two) = (AuditBatch(), AuditBatch())
   let what = numbers.name(AuditPiece(type: "t", version: "v"), in: &one)
   let early = numbers.name(AuditPiece(spiffeID: identity("early"), cluster: "c"), in: &one)
-  one.append(.deliver, early, what, at: noon)
+  one.begin(at: noon)
+  one.append(.deliver, early, what)
   one.append(AuditRecord(.disconnect, spiffeID: identity("early")), at: noon)
   numbers.release(early)
   let late = numbers.name(AuditPiece(spiffeID: identity("late"), cluster: "c"), in: &two)
   #expect(late != what && numbers.isKnown(late))
-  two.append(.ack, late, what, at: noon)
-  two.append(AuditRecord(.disconnect, spiffeID: identity("late")), at: noon)
+  two.begin(at: Timestamp(seconds: noon.seconds + 1))
+  two.append(.ack, late, what)
+  two.append(AuditRecord(.disconnect, spiffeID: identity("late")), at: Timestamp(seconds: noon.seconds + 1))
   // Both ways lead to the same: one after the other, and joined while the writer was busy.
   var (apart, together): ([UInt8], [UInt8]) = ([], [])
   var (chain, pieces) = (AuditChain(after: .none), KnownPieces())
@@ -100,6 +103,8 @@ import Testing
   let lines = apart.split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }
   #expect(lines.map { $0.contains("/early") } == [true, true, false, false])
   #expect(lines.map { $0.contains("/late") } == [false, false, true, true])
+  let times = lines.map { $0.prefix { $0 != "," } }
+  #expect(times[0] == times[1] && times[1] != times[2], "each has its own time")
   // A batch that is lost takes its numbers along.
   numbers.startAnew()
   #expect(!numbers.isKnown(late) && !numbers.isKnown(what))

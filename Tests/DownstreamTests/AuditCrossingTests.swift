@@ -51,6 +51,8 @@ import Testing
       stage.network.run(for: time / 50)
       if writing { writer.take() }
     }
+    stage.serving.handle(.beat)
+    if writing { writer.take() }
   }
 
   @Test(arguments: StagedDialect.allCases)
@@ -81,7 +83,7 @@ import Testing
     #expect(writer.events.last == "disconnect")
   }
 
-  @Test func recordsOfAcksWaitForCompanyAndNotForLong() throws {
+  @Test func recordsOfAcksWaitForCompanyAndForABeat() throws {
     let writer = Writer()
     let stage = try stage(writer, both)
     let a = try stage.client("a")
@@ -96,7 +98,7 @@ import Testing
     stage.network.run(for: .milliseconds(20))
     writer.take()
     #expect(writer.count("ack") == acks, "a wake of the writer for each ACK")
-    stage.network.run(for: .milliseconds(60))
+    stage.serving.handle(.beat)
     writer.take()
     #expect(writer.count("ack") == acks + 1)
     // What something waits for takes them along, in order.
