@@ -35,6 +35,7 @@ public struct PolicyUnionCommand: Sendable {
   /// Lines to paste into the policy of the tier above; a rule in JSON is a rule in YAML.
   private static func yaml(_ union: (allow: [Rule], deny: [Rule]), of rules: PolicyRules) -> String {
     var lines = ["# What the tier above must grant for \(rules.clusters.count) clusters below."]
+    if union.allow.isEmpty { lines.append("# Nothing: none of them is allowed anything.") }
     for (key, rules) in [("allow", union.allow), ("deny", union.deny)] where !rules.isEmpty {
       lines.append("\(key):")
       for rule in rules {

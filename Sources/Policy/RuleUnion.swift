@@ -9,11 +9,13 @@ extension PolicyRules {
   public var union: (allow: [Rule], deny: [Rule]) {
     let allow = PolicyRules.widest(clusters.flatMap(\.allow).map(\.anywhere))
     // A denial that depends on where this relay has an object from means nothing above.
-    let denials = clusters.map { cluster in
+    // Who is allowed nothing shares every denial.
+    let served = clusters.filter { !$0.allow.isEmpty }
+    let denials = served.map { cluster in
       Set(cluster.deny.filter { $0.sources == nil }.map(\.canonicalText))
     }
     let shared = denials.dropFirst().reduce(denials.first ?? []) { $0.intersection($1) }
-    let deny = (clusters.first?.deny ?? []).filter { shared.contains($0.canonicalText) }
+    let deny = (served.first?.deny ?? []).filter { shared.contains($0.canonicalText) }
     return (allow, PolicyRules.widest(deny.map(\.anywhere)))
   }
 

@@ -17,7 +17,7 @@ extension ControlLoop {
       let index = try generation.rules.index(of: id)
       view = generation.views[generation.place(ofCluster: index)]
     } catch {
-      return reply(error.reply(staleRules(generation.rules)))
+      return reply(refusal(error, generation.rules))
     }
     // An empty list would say that it is served nothing; it is not answered yet.
     if let type, case .pending = view.state(of: type) {
@@ -33,6 +33,18 @@ extension ControlLoop {
 }
 
 extension ControlLoop {
+  /// What is answered about an identity that is served nothing.
+  func refusal(_ refusal: IdentityRefusal, _ rules: PolicyRules) -> AdminReply {
+    guard !plan.isCompanion else {
+      let domains = rules.trustDomains.map { "\($0.name)" }.joined(separator: ", ")
+      return .error(
+        status: 404,
+        "\(refusal.what). A companion serves the same to everybody on its host: ask as an identity of \(domains)."
+      )
+    }
+    return refusal.reply(staleRules(rules))
+  }
+
   /// For questions about what is served while that is nothing, not even nothing at all.
   var nothingServed: AdminReply {
     .error(status: 503, "Nothing is served yet: \(readiness.reasons.joined(separator: "; ")).")

@@ -128,8 +128,8 @@ extension ControlLoop {
       do {
         let index = try generation.rules.index(of: try SPIFFEID(parsing: identity))
         view = generation.views[generation.place(ofCluster: index)]
-      } catch let refusal as IdentityRefusal {
-        return refusal.reply(staleRules(generation.rules))
+      } catch let error as IdentityRefusal {
+        return refusal(error, generation.rules)
       } catch {
         return .error(status: 400, "\(error)")
       }

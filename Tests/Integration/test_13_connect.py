@@ -92,6 +92,8 @@ def shows_its_client_as_itself(companion, io):
     dump = run("dump", "--admin", f"unix://{companion.admin_path}", "--as", companion.svid.uri)
     assert dump.returncode == 0, dump.stderr
     assert {entry["type"] for entry in json.loads(dump.stdout)}
+    dump = run("dump", "--admin", f"unix://{companion.admin_path}", "--as", "spiffe://elsewhere.org/x")
+    assert (dump.returncode, dump.stdout) == (64, "") and "ask as an identity of example.org" in dump.stderr
 
 
 def test_it_serves_what_its_identity_is_granted_and_no_more(tiers):

@@ -151,8 +151,7 @@ struct RoleTests {
   }
 
   @Test func theUnionSaysNothingTwice() throws {
-    let rules = try rules(
-      """
+    let text = """
       clusters:
         - name: a
           identities: ["spiffe://td/a"]
@@ -162,8 +161,13 @@ struct RoleTests {
           identities: ["spiffe://td/b"]
           allow: [{namespaces: [a], sources: [local]}, {namespaces: [team-x], types: ["networking.istio.io/Gateway"]}]
           deny: [{types: ["networking.istio.io/EnvoyFilter"]}]
-      """)
-    #expect(rules.union.allow.map { $0.namespaces?.patterns.map(\.text) } == [["a"], ["team-*"]])
-    #expect(rules.union.deny.map { $0.types?.patterns.map(\.text) } == [["networking.istio.io/EnvoyFilter"]])
+
+      """
+    let policy = try rules(text)
+    #expect(policy.union.allow.map { $0.namespaces?.patterns.map(\.text) } == [["a"], ["team-*"]])
+    #expect(policy.union.deny.map { $0.types?.patterns.map(\.text) } == [["networking.istio.io/EnvoyFilter"]])
+    // A cluster that is allowed nothing is no reason to be granted what all others are denied.
+    let more = try rules(text + "  - {name: none, identities: [\"spiffe://td/none\"]}\n")
+    #expect(more.union.deny.map(\.canonicalText) == policy.union.deny.map(\.canonicalText))
   }
 }
