@@ -149,29 +149,25 @@ extension ControlLoop {
     if !submit(differing, reply) { reply(GateRefusal.busy.reply) }
   }
 
+  /// Never on the publisher's worker, wherever versions are kept: a grant that ends must not wait for a comparison.
   private func submit(
     _ differing: Differing, _ reply: @escaping @Sendable (AdminReply) -> Void
   ) -> Bool {
-    let (desk, now) = (desk, loop.wallClock)
-    if let persistence {
-      return workers.store.submit {
-        reply(
-          AdminReply(differing) { version throws(GateRefusal) in
-            do throws(StoreError) {
-              return desk.restricted(try persistence.content(version, now: now))
-            } catch {
-              throw .store(error)
-            }
-          })
-      }
-    }
-    return workers.publisher.submit {
+    let (desk, persistence, now) = (desk, persistence, loop.wallClock)
+    return workers.store.submit {
       reply(
         AdminReply(differing) { version throws(GateRefusal) in
-          do throws(VersionError) {
-            return desk.restricted(try desk.keptContent(version).get())
+          guard let persistence else {
+            do throws(VersionError) {
+              return desk.restricted(try desk.keptContent(version).get())
+            } catch {
+              throw .version(error)
+            }
+          }
+          do throws(StoreError) {
+            return desk.restricted(try persistence.content(version, now: now))
           } catch {
-            throw .version(error)
+            throw .store(error)
           }
         })
     }

@@ -34,7 +34,8 @@ final class Origin {
   /// `upstream`: an address that it follows, in place of its folder; nobody answers there.
   init(
     _ policy: String, upstream: String? = nil, state: String? = nil, trail: TrailWriter? = nil,
-    files: FilesInForce = FilesInForce(), report: @escaping (TierEvent) -> Void = { _ in }
+    files: FilesInForce = FilesInForce(), workers: Workers = .inline,
+    report: @escaping (TierEvent) -> Void = { _ in }
   ) throws {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     driver = SimulatedDriver(network: network, host: "origin")
@@ -62,7 +63,7 @@ final class Origin {
     plan.state = state
     self.plan = plan
     control = ControlLoop(
-      plan: plan, rules: try Origin.rules(policy), files: files, loop: loop, workers: .inline,
+      plan: plan, rules: try Origin.rules(policy), files: files, loop: loop, workers: workers,
       crossings: crossings, serving: [], instance: plan.node, version: "test", shards: [], seed: 1,
       trail: trail, report: report)
     loop.onWake = { [weak control] in control?.pickUp() }

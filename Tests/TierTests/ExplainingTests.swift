@@ -6,6 +6,7 @@ import Admin
 import Foundation
 import Policy
 import Primitives
+import Synchronization
 import Testing
 
 @testable import Tier
@@ -184,6 +185,42 @@ private struct Answer: Decodable {
     reload(.none)
     #expect(try origin.status().shadow == nil)
     #expect(try origin.ask(.diff(question)).status == 404)
+  }
+
+  /// A comparison may take a second, and a grant that ends must not wait for it.
+  @Test(arguments: [true, false]) func whatIsWrittenOutLeavesThePublisherFree(hasState: Bool) throws {
+    let (publisher, store) = (PausedWorker(), PausedWorker())
+    let inline = InlineWorker()
+    let state = FileManager.default.temporaryDirectory.appending(path: "state-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: state) }
+    let rules = { (namespaces: String) in
+      "clusters: [{name: a, identities: [\"spiffe://example.org/a\"], allow: [{namespaces: [\(namespaces)]}]}]"
+    }
+    let origin = try Origin(
+      rules("foo, bar"), state: hasState ? state.path(percentEncoded: false) : nil,
+      workers: Workers(
+        identity: inline, manifests: inline, publisher: publisher, resolver: inline, store: store))
+    try origin.write("one.yaml", gateway("foo", "f") + "---\n" + gateway("bar", "b"))
+    origin.control.start()
+    origin.settle()
+    #expect(origin.seen(by: a) == ["foo/f", "bar/b"])
+    // They wait for the store's worker, and the publisher narrows meanwhile.
+    store.isPaused = true
+    let answers = Mutex(0)
+    for request in [AdminRequest.diff(DiffQuestion(.all)), .dump(identity: a, type: nil)] {
+      origin.control.ask(request) { _ in answers.withLock { $0 += 1 } }
+    }
+    origin.settle()
+    #expect(answers.withLock { $0 } == 0)
+    origin.control.reload(ReloadedFiles(plan: origin.plan, rules: try Origin.rules(rules("foo"))))
+    origin.settle()
+    #expect(origin.seen(by: a) == ["foo/f"])
+    store.isPaused = false
+    // And the other way round.
+    publisher.isPaused = true
+    #expect(try origin.ask(.diff(DiffQuestion(.all))).status == 200)
+    #expect(try origin.ask(.dump(identity: a, type: nil)).status == 200)
+    publisher.isPaused = false
   }
 
   @Test func allClustersAreToldApart() throws {

@@ -337,7 +337,7 @@ private let rules = """
 }
 
 /// Does its work when it is not paused.
-private final class PausedWorker: Worker {
+final class PausedWorker: Worker {
   private struct State {
     var isPaused = false
     var waiting: [@Sendable () -> Void] = []
