@@ -21,8 +21,8 @@ struct Dump: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Shows what an identity is served now.",
     discussion: """
-      Exit code 0: this is it, maybe nothing; 1: it is served nothing, because it is blocked; 64: it has no cluster, or \
-      there is no such type; 69: the relay cannot be reached, or cannot answer now.
+      Exit code 0: this is it, maybe nothing; 1: it is served nothing, because it is blocked; 64: it has no cluster, or the \
+      type is not group/Kind; 69: the relay cannot be reached, or cannot answer now.
       """)
 
   @OptionGroup var relay: AdminOption
