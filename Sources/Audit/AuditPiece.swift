@@ -99,7 +99,10 @@ public struct KnownPieces: Sendable {
 
   /// Puts a piece at the end of `line`. Trap: a number that was never given.
   func append(_ number: UInt32, to line: inout [UInt8]) {
-    line.append(contentsOf: bytes[places[Int(number)]])
+    let place = places[Int(number)]
+    unsafe bytes.withUnsafeBufferPointer {
+      unsafe line.append(contentsOf: UnsafeBufferPointer(rebasing: $0[place]))
+    }
   }
 
   /// Unit: bytes. Reason: to move so few is not worth a look.

@@ -135,7 +135,7 @@ final class Client: TimerHandler {
     let stream = ClientStream(
       call, dialect: dialect, client: self, loop: serving.loop, limits: serving.limits)
     // Who has two streams is asked at every push.
-    stirred()
+    forgetStream()
     streams.append(stream)
     if let view = serving.view(of: grant) { stream.update(view) }
     return stream
@@ -170,7 +170,7 @@ final class Client: TimerHandler {
   func end(_ code: StatusCode, _ reason: String) {
     guard !isEnded else { return }
     isEnded = true
-    stirred()
+    forgetStream()
     serving.note(.ended(peer.id, cluster: grant.cluster, reason: reason))
     connection.finish(GRPCStatus(code, reason))
   }
@@ -184,20 +184,23 @@ final class Client: TimerHandler {
 
   // MARK: from its streams
 
-  /// The stream waits for newer content of what `interest` numbers, and for nothing else.
-  func rests(interest: Int) {
-    guard let seat, let scribe, streams.count == 1, !isEnded else { return }
-    serving.seats.rest(seat, interest: interest, name: name(for: scribe))
+  /// A stream waits for newer content of what `interest` numbers, and for nothing else; or does not any more.
+  func rests(_ isAtRest: Bool, interest: Int) {
+    guard let seat, !serving.seats.rest(seat, isAtRest), isAtRest else { return }
+    if let scribe, streams.count == 1, !isEnded {
+      serving.seats.introduce(seat, interest: interest, name: name(for: scribe))
+    }
   }
 
-  func stirred() { if let seat { serving.seats.stir(seat) } }
+  /// The next rest introduces a stream anew.
+  func forgetStream() { if let seat { serving.seats.forget(seat) } }
 
   func enter(_ typeURLs: [String]) -> Int { serving.seats.enter(typeURLs) }
 
   func leave(interest: Int) { serving.seats.leave(interest: interest) }
 
   func ended(_ stream: ClientStream, _ status: GRPCStatus) {
-    stirred()
+    forgetStream()
     streams.removeAll { $0 === stream }
     sink?.streamEnded(status)
   }
@@ -232,7 +235,7 @@ final class Client: TimerHandler {
   }
 
   private func forgetName() {
-    stirred()
+    forgetStream()
     if let named { scribe?.release(named) }
     named = nil
   }

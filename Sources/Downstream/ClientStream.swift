@@ -191,12 +191,12 @@ final class ClientStream: CallHandler, TimerHandler {
       && call.isOpen
     guard rests != isAtRest, let client else { return }
     isAtRest = rests
-    guard rests else { return client.stirred() }
-    if interest?.types != role.typeCount {
+    if rests, interest?.types != role.typeCount {
       if let interest { client.leave(interest: interest.number) }
       interest = (client.enter(role.typeURLs), role.typeCount)
+      client.forgetStream()
     }
-    if let interest { client.rests(interest: interest.number) }
+    if let interest { client.rests(rests, interest: interest.number) }
   }
 
   /// `update`, when what the new view says to it is on record already. What is not gets a record of its own.

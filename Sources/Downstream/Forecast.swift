@@ -82,7 +82,7 @@ struct ForecastSearch {
       guard case .ready(let before) = old.state(of: type), case .ready(let after) = new.state(of: type),
         before.version != after.version
       else { continue }
-      let version = after.version.description
+      let version = after.versionText
       for typeURL in interests.urls(of: type, key.interest) {
         items.append(Forecast.Item(typeURL: typeURL, version: version, what: name(typeURL, version, new)))
       }

@@ -208,7 +208,7 @@ final class Scribe {
       let view = view()
       // A part of a view (names, a withdrawal) has a version of its own: the whole one is in a `publish`.
       let type = Scribe.type(named: typeURL)
-      let whole = type.map { view.content(of: $0).version.description }
+      let whole = type.map { view.content(of: $0).versionText }
       return AuditPiece(type: typeURL, version: version, view: whole, sequence: view.position.sequence)
     }
   }

@@ -11,8 +11,10 @@ struct Seats {
   private struct Row {
     var client: Client?
     let socket: SocketID?
-    /// Number of what its one stream waits for, and for nothing else; below 0: there is more to it.
+    /// Number of what its one stream wants; below 0: that is not known.
     var interest: Int32 = -1
+    /// The stream waits for newer content, and for nothing else.
+    var isAtRest = false
     /// Class of its view, the one it has and the one that is next; below 0: they differ.
     var place: Int32 = -1
     /// How records name it.
@@ -47,13 +49,20 @@ struct Seats {
     rows[number].place = served == granted ? Int32(granted) : -1
   }
 
-  /// Its only stream is at rest.
-  mutating func rest(_ number: Int, interest: Int, name: PieceNumbers.Name) {
+  /// What its only stream wants, and how records name its client.
+  mutating func introduce(_ number: Int, interest: Int, name: PieceNumbers.Name) {
     rows[number].interest = Int32(interest)
     rows[number].name = name
   }
 
-  mutating func stir(_ number: Int) { rows[number].interest = -1 }
+  /// Something has changed about its streams or its name.
+  mutating func forget(_ number: Int) { rows[number].interest = -1 }
+
+  /// False when the client has to be introduced first.
+  mutating func rest(_ number: Int, _ isAtRest: Bool) -> Bool {
+    rows[number].isAtRest = isAtRest
+    return rows[number].interest >= 0
+  }
 
   mutating func enter(_ typeURLs: [String]) -> Int { interests.enter(typeURLs) }
 
@@ -62,7 +71,9 @@ struct Seats {
   /// Who waits for newer content only, and of what; nil when a push has to ask the client itself.
   func candidate(_ number: Int) -> (place: Int, interest: Int, name: PieceNumbers.Name)? {
     let row = rows[number]
-    guard row.interest >= 0, row.place >= 0, !row.isAnnounced, let name = row.name else { return nil }
+    guard row.isAtRest, row.interest >= 0, row.place >= 0, !row.isAnnounced, let name = row.name else {
+      return nil
+    }
     return (Int(row.place), Int(row.interest), name)
   }
 

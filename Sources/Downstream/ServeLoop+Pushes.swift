@@ -51,7 +51,12 @@ extension ServeLoop {
     var forecasts = ForecastSearch(from: previous, to: next)
     var announced = Announcement(from: previous, to: next, at: loop.now, room: clients.count)
     for seat in 0..<seats.end where scribe.hasRoom {
-      guard let candidate = seats.candidate(seat), scribe.isKnown(candidate.name),
+      guard let candidate = seats.candidate(seat) else { continue }
+      guard scribe.isKnown(candidate.name) else {
+        seats.forget(seat)
+        continue
+      }
+      guard
         let forecast = forecasts.forecast(
           place: candidate.place, interest: candidate.interest, seats.interests, name: scribe.name),
         search?.narrows(from: candidate.place, to: candidate.place) == false

@@ -136,7 +136,7 @@ struct CollectionSubscription {
   ) -> Step {
     settle(at: set)
     var head = SourceHead()
-    head.version = set.version.description
+    head.version = set.versionText
     // Never flagged as a change, not even for a sink that takes changes: it replaces all that sink has.
     return respond(
       head, .set(set), body: SourceBody.whole(set, of: collection, method: method),
@@ -172,7 +172,7 @@ struct CollectionSubscription {
       held = .empty
     }
     var head = SourceHead()
-    head.version = (held ?? .empty).version.description
+    head.version = (held ?? .empty).versionText
     head.removed = names.map { collection.peerName(of: $0) }
     head.isIncremental = true
     return respond(
@@ -192,7 +192,7 @@ struct CollectionSubscription {
     settle(at: target)
     guard isAnswerDue || !sent.isEmpty else { return .nothing }
     var head = SourceHead()
-    head.version = target.version.description
+    head.version = target.versionText
     head.removed = sent.removed.map { collection.peerName(of: $0) }
     head.isIncremental = true
     return respond(

@@ -15,6 +15,7 @@ public struct Collection: Sendable {
     let chunks: [Chunk]
     let count: Int
     let version: Version
+    let versionText: String
     let bodies: Bodies
     /// How this collection came from its predecessor, when it did: shared by all clients that follow.
     let step: Step?
@@ -26,6 +27,7 @@ public struct Collection: Sendable {
       var content = HashedContent()
       for chunk in chunks { content.append(chunk.digest) }
       version = content.version
+      versionText = version.description
       bodies = Bodies(chunks.map(\.segments))
     }
   }
@@ -68,6 +70,9 @@ public struct Collection: Sendable {
 
   /// Hash of the set of (name, version): the `version_info` of this collection.
   public var version: Version { storage.version }
+
+  /// The same as it is written: one text for all who are told it.
+  public var versionText: String { storage.versionText }
 
   /// The encoded elements, ready to follow the head of a response. Shared by all who ask.
   public func body(_ depth: SegmentDepth) -> SharedBody {

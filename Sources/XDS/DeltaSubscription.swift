@@ -124,7 +124,7 @@ struct DeltaSubscription {
     let missing = owed.filter { !target.contains($0) }.sorted()
     settle(at: target)
     return respond(
-      version: target.version, content: .set(target), body: target.isEmpty ? nil : target.body(.whole),
+      version: target.versionText, content: .set(target), body: target.isEmpty ? nil : target.body(.whole),
       resources: target.count, removed: missing, removals: nil, turn)
   }
 
@@ -163,7 +163,7 @@ struct DeltaSubscription {
     held = held.applying(upserts: [], removals: names)
     for name in names { initial?.removeValue(forKey: name) }
     return respond(
-      version: held.version, content: .changes([]), body: nil, resources: 0, removed: names,
+      version: held.versionText, content: .changes([]), body: nil, resources: 0, removed: names,
       removals: cause, isPartial: initial != nil || held.version != target.version, turn)
   }
 
@@ -183,7 +183,7 @@ struct DeltaSubscription {
     guard isAnswerDue || !sent.changed.isEmpty || !removed.isEmpty else { return .nothing }
     let body = sent.changed.isEmpty ? nil : SharedBody([sent.segments], depth: .whole)
     return respond(
-      version: target.version, content: .changes(sent.changed), body: body,
+      version: target.versionText, content: .changes(sent.changed), body: body,
       resources: sent.changed.count, removed: removed, removals: lost.single, turn)
   }
 
@@ -210,19 +210,18 @@ struct DeltaSubscription {
   }
 
   private mutating func respond(
-    version: Version, content: Deliveries.Content, body: SharedBody?, resources: Int, removed: [String],
+    version: String, content: Deliveries.Content, body: SharedBody?, resources: Int, removed: [String],
     removals: RemovalCause?, isPartial: Bool = false, _ turn: Turn
   ) -> Step {
-    let text = version.description
     deliveries.record(
       Deliveries.Sent(
-        nonce: turn.nonce, version: text, at: turn.now, content: content, isWithdrawal: removals == .policy))
+        nonce: turn.nonce, version: version, at: turn.now, content: content, isWithdrawal: removals == .policy))
     let head = ResponseHead.delta(
-      version: text, typeURL: typeURL, nonce: turn.nonce, removed: removed,
+      version: version, typeURL: typeURL, nonce: turn.nonce, removed: removed,
       controlPlane: turn.view.controlPlane(of: url?.type, removals, isPartial: isPartial))
     return .send(
       ADSResponse(
-        typeURL: typeURL, version: text, nonce: turn.nonce, head: head, body: body, resources: resources,
+        typeURL: typeURL, version: version, nonce: turn.nonce, head: head, body: body, resources: resources,
         removed: removed.count, removals: removals, view: turn.view.number))
   }
 }

@@ -152,7 +152,7 @@ struct StateOfTheWorldSubscription {
   private mutating func send(
     _ content: Collection, removals: RemovalCause?, removed: Int, isPartial: Bool = false, _ turn: Turn
   ) -> Step {
-    let version = content.version.description
+    let version = content.versionText
     held = content
     settleDebts()
     deliveries.record(
