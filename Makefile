@@ -51,7 +51,7 @@ rotations: build ## our own SVID renewed under load, a thousand times: make rota
 evaluate: build ## compare policy evaluation with the reference evaluator, 60,000 random cases a seed: make evaluate SEEDS=100
 	MESHRELAY_SEED=$(SEED) MESHRELAY_SEEDS=$(SEEDS) $(SWIFT_TEST) --filter PolicyTests.EvaluationTests
 
-audit-cost: ## measure what the audit costs a push (release build, about six minutes): make audit-cost ARGS="--clients 200"
+audit-cost: ## measure what the audit costs a push (release build, then some minutes): make audit-cost ARGS="--clients 200"
 	@scripts/measure-audit $(ARGS)
 
 scale: build ## count what a change costs with 1,000 clusters and 60,000 objects

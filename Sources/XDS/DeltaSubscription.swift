@@ -215,7 +215,8 @@ struct DeltaSubscription {
   ) -> Step {
     deliveries.record(
       Deliveries.Sent(
-        nonce: turn.nonce, version: version, at: turn.now, content: content, isWithdrawal: removals == .policy))
+        nonce: turn.nonce, version: version, at: turn.now, content: content, isWithdrawal: removals == .policy
+      ))
     let head = ResponseHead.delta(
       version: version, typeURL: typeURL, nonce: turn.nonce, removed: removed,
       controlPlane: turn.view.controlPlane(of: url?.type, removals, isPartial: isPartial))

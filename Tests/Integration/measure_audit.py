@@ -1,13 +1,15 @@
-"""What the audit costs: server CPU for one change to one client, without and with `audit`, in alternating rounds.
+"""What the audit costs: server CPU for one change to one client, without and with `audit`, in one run.
 
-usage: measure_audit.py [--clients 100] [--pushes 60] [--rounds 3] [--changes 1]       (scripts/measure-audit builds first)
+usage: measure_audit.py [--clients 100] [--pushes 60] [--rounds 5] [--changes 1]       (scripts/measure-audit builds first)
 
-The relay is the program that MESHRELAY names, on one serve loop; clients are grpcio's, on delta ADS, each acknowledging.
-CPU time is the kernel's account of the relay's threads (/proc/PID/task/*/schedstat), so what the clients cost does not
-count; a busy machine still makes every microsecond dearer. Judge the ratio, and the median of many rounds.
+Two relays run side by side on one processor, one with an audit, and are pushed to in turn, so that a machine that grows
+slower or faster does so for both. The relay is the program that MESHRELAY names, on one serve loop; clients are
+grpcio's, on delta ADS, each acknowledging, on the other processors. CPU time is the kernel's account of a relay's threads
+(/proc/PID/task/*/schedstat), so what the clients cost does not count. Judge the ratio, and the median of many rounds.
 """
 
 import argparse
+import os
 import pathlib
 import statistics
 import tempfile
@@ -37,65 +39,97 @@ def cpu_nanoseconds(process):
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir())
 
 
-def wait_for(clients, count):
-    eventually(
-        lambda: sum(len(client.responses) for client in clients), lambda total: total >= count, 60,
-        "every client's response")
+class Measured:
+    """A relay with its clients; `push` changes what it serves and waits until every client was told."""
 
-
-def measure(folder, options, audited):
-    """Microseconds of server CPU for each update of one client."""
-    trust = TrustDomain(folder / "trust")
-    manifests = folder / "manifests"
-    manifests.mkdir()
-    (manifests / "still.yaml").write_text("---\n".join(service_entry(f"s{i}", 0) for i in range(OBJECTS)))
-
-    def push(value):
-        fresh = manifests / ".moving"
-        fresh.write_text("---\n".join(service_entry(f"moving{i}", value) for i in range(options.changes)))
-        fresh.rename(manifests / "moving.yaml")
-
-    push(0)
-    settings = {"audit": {"path": str(folder / "audit.jsonl")}} if audited else {}
-    clients = []
-    relay = Relay(
-        folder, "measured", trust, sources=[{"name": "files", "directory": {"path": str(manifests)}}],
-        policy=edge_policy(), publish={"quiet": "5ms"}, limits={"clientsPerIdentity": 10_000}, **settings)
-    try:
-        relay.start()
+    def __init__(self, folder, options, name, audited):
+        self.options, self.pushes = options, 0
+        trust = TrustDomain(folder / f"trust-{name}")
+        self.manifests = folder / f"manifests-{name}"
+        self.manifests.mkdir()
+        (self.manifests / "still.yaml").write_text("---\n".join(service_entry(f"s{i}", 0) for i in range(OBJECTS)))
+        self.change()
+        settings = {"audit": {"path": str(folder / f"{name}.jsonl")}} if audited else {}
+        self.relay = Relay(
+            folder, name, trust, sources=[{"name": "files", "directory": {"path": str(self.manifests)}}],
+            policy=edge_policy(), publish={"quiet": "5ms"}, limits={"clientsPerIdentity": 10_000}, **settings)
+        self.relay.start()
+        for task in pathlib.Path(f"/proc/{self.relay.process.pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), {0})
         svid = trust.issue("cluster/all/istiod", folder=folder)
-        for _ in range(options.clients):
-            clients.append(Delta(relay.address, svid, trust.bundle).subscribe(TYPE_URL))
-        wait_for(clients, options.clients)
-        for value in range(1, WARM + options.pushes + 1):
-            if value == WARM + 1:
-                before = cpu_nanoseconds(relay.process)
-            push(value)
-            wait_for(clients, options.clients * (1 + value))
+        self.clients = [
+            Delta(self.relay.address, svid, trust.bundle).subscribe(TYPE_URL) for _ in range(options.clients)]
+        self.wait()
+
+    def change(self):
+        fresh = self.manifests / ".moving"
+        fresh.write_text("---\n".join(service_entry(f"moving{i}", self.pushes) for i in range(self.options.changes)))
+        fresh.rename(self.manifests / "moving.yaml")
+
+    def wait(self):
         eventually(
-            lambda: relay.metric("meshrelay_acks_total"),
-            lambda acks: acks and acks >= options.clients * (1 + WARM + options.pushes), 30, "every acknowledgement")
-        return (cpu_nanoseconds(relay.process) - before) / 1000 / options.clients / options.pushes
+            lambda: sum(len(client.responses) for client in self.clients),
+            lambda total: total >= len(self.clients) * (1 + self.pushes), 60, "every client's response")
+
+    def push(self):
+        self.pushes += 1
+        self.change()
+        self.wait()
+
+    def settle(self):
+        """All is acknowledged, and that is on record."""
+        eventually(
+            lambda: self.relay.metric("meshrelay_acks_total"),
+            lambda acks: acks and acks >= len(self.clients) * (1 + self.pushes), 30, "every acknowledgement")
+        time.sleep(1.5)
+
+    def microseconds(self):
+        return cpu_nanoseconds(self.relay.process) / 1000
+
+
+def measure(folder, options):
+    """Microseconds of server CPU for each update of one client, for each round: without and with an audit."""
+    others = os.sched_getaffinity(0) - {0}
+    if others:
+        os.sched_setaffinity(0, others)
+    pair = []
+    try:
+        pair = [Measured(folder, options, name, audited) for name, audited in (("plain", False), ("audited", True))]
+        for _ in range(WARM):
+            for measured in pair:
+                measured.push()
+        for number in range(options.rounds):
+            for measured in pair:
+                measured.settle()
+            before = [measured.microseconds() for measured in pair]
+            for _ in range(options.pushes):
+                for measured in pair:
+                    measured.push()
+            for measured in pair:
+                measured.settle()
+            spent = [
+                (measured.microseconds() - start) / options.clients / options.pushes
+                for measured, start in zip(pair, before)]
+            print(f"round {number + 1}: {spent[0]:.1f} us without, {spent[1]:.1f} us with", flush=True)
+            yield spent
     finally:
-        for client in clients:
-            client.close()
+        for measured in pair:
+            for client in measured.clients:
+                client.close()
         Relay.stop_all()
 
 
 def main():
     parser = argparse.ArgumentParser(description="What the audit costs a push.")
-    for name, value in (("clients", 100), ("pushes", 60), ("rounds", 3), ("changes", 1)):
+    for name, value in (("clients", 100), ("pushes", 60), ("rounds", 5), ("changes", 1)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
-    results = {False: [], True: []}
-    for number in range(options.rounds):
-        for audited in (False, True):
-            with tempfile.TemporaryDirectory(prefix="meshrelay-test-") as folder:
-                results[audited].append(measure(pathlib.Path(folder), options, audited))
-        print(f"round {number + 1}: {results[False][-1]:.1f} us without, {results[True][-1]:.1f} us with", flush=True)
-    without, audited = (statistics.median(results[key]) for key in (False, True))
+    with tempfile.TemporaryDirectory(prefix="meshrelay-test-") as folder:
+        rounds = list(measure(pathlib.Path(folder), options))
+    without, audited = (statistics.median(spent[index] for spent in rounds) for index in (0, 1))
+    ratio = statistics.median(spent[1] / spent[0] for spent in rounds)
     print(f"median: {without:.1f} us per client and push without an audit, {audited:.1f} us with one: "
-          f"ratio {audited / without:.3f}")
+          f"ratio {ratio:.3f}")
 
 
 if __name__ == "__main__":
