@@ -148,10 +148,14 @@ final class Client: TimerHandler {
     if scribe == nil { connection.batch(updateAll) } else { updateAll() }
   }
 
-  /// `update` with responses that have their records.
-  func push(_ view: View, _ forecast: Forecast, arrivedAt: Instant) {
-    guard streams.count == 1, let stream = streams.first else { return update(view, narrows: false) }
+  /// `update` with responses that have their records. False when that is not for the streams it has by now.
+  func push(_ view: View, _ forecast: Forecast, arrivedAt: Instant) -> Bool {
+    // One that was opened meanwhile may have something newer.
+    guard streams.count == 1, let stream = streams.first, stream.viewNumber < view.number else {
+      return false
+    }
     connection.batch { stream.push(view, forecast, arrivedAt: arrivedAt) }
+    return true
   }
 
   /// The records of what it was to be given are lost.

@@ -1,7 +1,7 @@
 // What one serve loop records, and what waits for its record: a response leaves only after its `deliver` is in the
 // log (docs/audit.md). The loop never waits: records go to the writer once per turn, responses are kept here in order,
 // and the writer's wake lets them go. Nothing waits for the record of an ACK: those go along with the next that
-// something waits for, or a moment later. A lane that is full stops what would begin anew, never what ends a grant.
+// something waits for, or with the next beat. A lane that is full stops what would begin anew, never what ends a grant.
 
 import Audit
 import Primitives

@@ -81,9 +81,9 @@ extension ServeLoop {
     while let entry = announced.takeNext(written: written) {
       if let ahead = announced.approaching, let socket = seats.socket(ahead) { loop.approach(socket) }
       guard let client = seats.takeAnnounced(entry.seat), !client.isEnded else { continue }
-      client.push(
+      let isPushed = client.push(
         announced.generation.views[client.servedClass], entry.forecast, arrivedAt: announced.at)
-      guard isOld else { continue }
+      guard isOld || !isPushed else { continue }
       let place = client.grant.classIndex
       serve(
         client, generation.views[place], narrows: search.narrows(from: client.servedClass, to: place))
