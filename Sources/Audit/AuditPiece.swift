@@ -38,6 +38,8 @@ public struct PieceNumbers: Sendable {
   }
 
   private var free: [UInt32] = []
+  /// Not used any more by who keeps names, but maybe by records of this batch that are still to come.
+  private var released: [UInt32] = []
   private var next: UInt32 = 0
   private var edition: UInt32 = 0
 
@@ -54,14 +56,20 @@ public struct PieceNumbers: Sendable {
   /// The number is still that piece's.
   public func isKnown(_ name: Name) -> Bool { name.edition == edition }
 
-  /// The piece is used no more: its number may be given to another one.
+  /// The piece is used in this batch for the last time.
   public mutating func release(_ name: Name) {
-    if isKnown(name) { free.append(name.number) }
+    if isKnown(name) { released.append(name.number) }
+  }
+
+  /// Another batch begins: numbers that were released may be given to other pieces.
+  public mutating func reuseReleased() {
+    free += released
+    released.removeAll(keepingCapacity: true)
   }
 
   /// A batch was lost, and what it said of numbers with it: all are given anew.
   public mutating func startAnew() {
-    (free, next) = ([], 0)
+    (free, released, next) = ([], [], 0)
     edition &+= 1
   }
 }

@@ -136,6 +136,7 @@ final class Client: TimerHandler {
       call, dialect: dialect, client: self, loop: serving.loop, limits: serving.limits)
     // Who has two streams is asked at every push.
     forgetStream()
+    serving.callOff(self)
     streams.append(stream)
     if let view = serving.view(of: grant) { stream.update(view) }
     return stream

@@ -264,7 +264,7 @@ final class ClientStream: CallHandler, TimerHandler {
   func deny() {
     guard call.isOpen else { return }
     client?.couldNotRecord()
-    call.cutShort(GRPCStatus(.unavailable, "the delivery cannot be recorded: try again later"))
+    end(GRPCStatus(.unavailable, "the delivery cannot be recorded: try again later"), atOnce: true)
   }
 
   /// Records can be made again.

@@ -282,7 +282,7 @@ final class Scribe {
     stamped = nil
     let first = recorded &- UInt64(batch.count)
     let fits = lane.hand(&batch, isAwaited: isAwaited)
-    guard !fits else { return }
+    guard !fits else { return numbers.reuseReleased() }
     numbers.startAnew()
     // Lost and counted: a delivery without a record does not leave, and its stream with it.
     deny(after: first)
@@ -302,12 +302,12 @@ private struct PieceMemory {
   private struct Content: Hashable {
     let typeURL: String
     let version: String
+    /// Number of the view it is said of: in another one the same may stand elsewhere, or be a part of something else.
+    let view: UInt64
   }
 
   private struct Entry {
     let content: Content
-    /// Number of the view it is said of.
-    let view: UInt64
     let name: PieceNumbers.Name
   }
 
@@ -322,23 +322,22 @@ private struct PieceMemory {
     of typeURL: String, _ version: String, in view: UInt64, _ numbers: inout PieceNumbers,
     _ batch: inout AuditBatch, make: () -> AuditPiece
   ) -> PieceNumbers.Name {
-    if let newest, newest.view == view, newest.content.version == version, newest.content.typeURL == typeURL,
+    if let newest, newest.content.view == view, newest.content.version == version,
+      newest.content.typeURL == typeURL,
       numbers.isKnown(newest.name)
     {
       return newest.name
     }
-    let content = Content(typeURL: typeURL, version: version)
-    if let known = entries[content], known.view == view, numbers.isKnown(known.name) {
+    let content = Content(typeURL: typeURL, version: version, view: view)
+    if let known = entries[content], numbers.isKnown(known.name) {
       newest = known
       return known.name
     }
     if entries.count >= PieceMemory.piecesMost {
       for entry in entries.values { numbers.release(entry.name) }
       entries = [:]
-    } else if let old = entries[content] {
-      numbers.release(old.name)
     }
-    let entry = Entry(content: content, view: view, name: numbers.name(make(), in: &batch))
+    let entry = Entry(content: content, name: numbers.name(make(), in: &batch))
     entries[content] = entry
     newest = entry
     return entry.name

@@ -72,7 +72,15 @@ extension ServeLoop {
     return announced.entries.count
   }
 
-  /// Delivers what was announced, as far as it is written by now.
+  /// The streams of a client have changed: it is given the newest view at once, and not what was announced. One that
+  /// began meanwhile has newer content than that already.
+  func callOff(_ client: Client) {
+    guard let generation, let seat = client.seat, seats.takeAnnounced(seat) != nil else { return }
+    serve(client, generation.views[client.grant.classIndex], narrows: false)
+  }
+
+  /// Delivers what was announced, as far as it is written by now. After `serveNewViews`: what is announced still then
+  /// takes nothing away that has to be taken away, nor gives it.
   func deliverAnnounced() {
     guard var announced = announcement, let scribe, let generation else { return }
     let written = scribe.written

@@ -246,8 +246,9 @@ public final class ServeLoop: ListenerOwner {
     // Before anything new is served: who has lost its right gets nothing more.
     if mustJudge { judgeTrust() }
     scribe?.release()
-    deliverAnnounced()
+    // A narrowing takes its clients out of what was announced before any of that leaves.
     if previous?.number != generation?.number { serveNewViews(since: previous) }
+    deliverAnnounced()
     adoptReadiness(crossings.readiness.value && !draining)
     resolver.deliver()
     adoptSinks(

@@ -358,8 +358,8 @@ public struct Publisher: Sendable {
     let number = old.number + 1
     var all = rules.classes.map { policy in
       View(
-        number: number, collections: views[policy.index], snapshot: newest, causes: causes[policy.index],
-        grant: grants[policy.index], form: form(of: policy.index))
+        number: View.number(number, policy.index), collections: views[policy.index], snapshot: newest,
+        causes: causes[policy.index], grant: grants[policy.index], form: form(of: policy.index))
     }
     let places = gates.isEmpty ? nil : place(&all, number)
     if gates.isEmpty { kept.clear() }
@@ -394,8 +394,8 @@ public struct Publisher: Sendable {
       bases[gate.number] = base
       all.append(
         View(
-          number: number, collections: kept[key] ?? [:], snapshot: base, causes: kept.causes(key),
-          grant: grants[cluster.classIndex], form: form(of: cluster.classIndex)))
+          number: View.number(number, all.count), collections: kept[key] ?? [:], snapshot: base,
+          causes: kept.causes(key), grant: grants[cluster.classIndex], form: form(of: cluster.classIndex)))
       return all.count - 1
     }
     kept.keepOnly(Set(placeOf.keys))

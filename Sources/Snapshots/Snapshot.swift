@@ -78,7 +78,7 @@ public struct Snapshot: Sendable {
 
 /// What one policy class may see of a snapshot. Immutable.
 public struct View: Sendable {
-  /// Number of the generation it belongs to; grows.
+  /// Its own among all views of this process; grows with the generations.
   public let number: UInt64
   /// What the class may see, by type. A type of the snapshot that is not here is empty for it.
   public let collections: [TypeName: Collection]
@@ -103,6 +103,15 @@ public struct View: Sendable {
     self.causes = causes
     self.grant = grant
   }
+
+  /// Of the view at `place` of a generation.
+  public static func number(_ generation: UInt64, _ place: Int) -> UInt64 {
+    precondition(place < 1 << placeBits, "a generation has fewer views than that")
+    return generation &<< placeBits | UInt64(place)
+  }
+
+  /// Reason: more clusters than any policy has, and more generations than a process can make.
+  private static let placeBits = 24
 
   /// Before anything is known: every type is pending.
   public static let nothing = View(number: 0, collections: [:], snapshot: .nothing)

@@ -11,42 +11,18 @@ import Snapshots
 import Testing
 
 @Suite struct AuditCrossingTests {
-  private final class Writer {
-    let lane: AuditLane
-    private(set) var lines: [String] = []
-    private var chain = AuditChain(after: .none)
-    private var pieces = KnownPieces()
-
-    init(bytes: Int = 1 << 20) { lane = AuditLane(bytesSoft: bytes) {} }
-
-    /// Takes what waits; with `commits`, as a writer whose disk works.
-    func take(commits: Bool = true) {
-      guard let load = lane.take() else { return }
-      var bytes: [UInt8] = []
-      chain.append(load.batch, &pieces, to: &bytes)
-      lines += String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
-      if commits { lane.commit(upTo: load.upTo) }
-    }
-
-    func count(_ event: String) -> Int { lines.count { $0.contains("\"event\":\"\(event)\"") } }
-
-    var events: [String] {
-      lines.compactMap { line in
-        line.firstRange(of: "\"event\":\"").map { String(line[$0.upperBound...].prefix { $0 != "\"" }) }
-      }
-    }
-  }
-
   private let both = ["a": "foo", "b": "bar"]
 
-  private func stage(_ writer: Writer, _ grants: [String: String]) throws -> Stage {
+  private func stage(_ writer: StagedWriter, _ grants: [String: String]) throws -> Stage {
     let stage = try Stage(try rules(grants), audit: writer.lane)
     stage.publish([try resource("foo", "x"), try resource("bar", "y")])
     return stage
   }
 
   /// Time in which a working disk would have written everything many times over.
-  private func wait(_ stage: Stage, _ writer: Writer, _ time: Duration = .seconds(5), writing: Bool = true) {
+  private func wait(
+    _ stage: Stage, _ writer: StagedWriter, _ time: Duration = .seconds(5), writing: Bool = true
+  ) {
     for _ in 0..<50 {
       stage.network.run(for: time / 50)
       if writing { writer.take() }
@@ -57,7 +33,7 @@ import Testing
 
   @Test(arguments: StagedDialect.allCases)
   func nothingLeavesBeforeItsRecord(_ dialect: StagedDialect) throws {
-    let writer = Writer()
+    let writer = StagedWriter()
     let stage = try stage(writer, both)
     let a = try stage.client("a", dialect: dialect)
     stage.network.run(for: .seconds(5))
@@ -84,7 +60,7 @@ import Testing
   }
 
   @Test func recordsOfAcksWaitForCompanyAndForABeat() throws {
-    let writer = Writer()
+    let writer = StagedWriter()
     let stage = try stage(writer, both)
     let a = try stage.client("a")
     wait(stage, writer)
@@ -116,7 +92,7 @@ import Testing
   }
 
   @Test func aDiskThatStopsHoldsDeliveriesAndGivesTheNewestAfterwards() throws {
-    let writer = Writer()
+    let writer = StagedWriter()
     let stage = try stage(writer, both)
     let a = try stage.client("a")
     wait(stage, writer)
@@ -135,7 +111,7 @@ import Testing
   }
 
   @Test func revocationDoesNotWaitForADisk() throws {
-    let writer = Writer()
+    let writer = StagedWriter()
     let stage = try Stage(
       try rules(["a": "\"*\"", "b": "bar"]), audit: writer.lane)
     stage.publish([try resource("foo", "x"), try resource("bar", "y")])
@@ -156,7 +132,7 @@ import Testing
   }
 
   @Test func aFullLaneLetsNobodyInAndSaysNothingNew() throws {
-    let writer = Writer(bytes: 2000)
+    let writer = StagedWriter(bytes: 2000)
     let stage = try stage(writer, both)
     let a = try stage.client("a")
     wait(stage, writer)
@@ -183,7 +159,7 @@ import Testing
   }
 
   @Test func refusalsOfOneIdentityAreCountedAndNotRepeated() throws {
-    let writer = Writer()
+    let writer = StagedWriter()
     let stage = try stage(writer, both)
     for _ in 0..<8 {
       let stranger = try stage.client("nobody")
@@ -207,7 +183,7 @@ import Testing
   }
 
   @Test func aRefusedResponseIsOnRecordWithItsReason() throws {
-    let writer = Writer()
+    let writer = StagedWriter()
     let stage = try stage(writer, both)
     let a = try stage.client("a")
     a.refusal = "no \"such\" thing\n"
@@ -218,7 +194,7 @@ import Testing
   }
 
   @Test func aPartOfAViewNamesTheWhole() throws {
-    let writer = Writer()
+    let writer = StagedWriter()
     let stage = try stage(writer, ["a": "\"*\""])
     let a = try stage.client("a", dialect: .delta)
     wait(stage, writer)

@@ -57,6 +57,7 @@ final class Stage {
   private var publisher: Publisher
   private var sequence: UInt64 = 0
   private var credentialsGeneration: UInt64 = 0
+  private var snapshot = Snapshot.nothing
 
   init(_ rules: PolicyRules, limits: Limits = Limits(), audit: AuditLane? = nil) throws {
     loop = EventLoop(driver: SimulatedDriver(network: network, host: "relay"))
@@ -115,10 +116,20 @@ final class Stage {
     let position = Position(
       origin: "o", sequence: sequence, published: network.wallClock,
       path: [PathElement(instance: "i", node: "n")])
-    let snapshot = merge.snapshot(at: position)
+    snapshot = merge.snapshot(at: position)
     crossings.generation.publish(
       publisher.apply(change, snapshot: snapshot, now: network.wallClock).generation)
     loop.waker()
+  }
+
+  /// What an operator decides. False when it cannot be carried out.
+  func perform(_ command: GateCommand) -> Bool {
+    do throws(GateError) {
+      let publication = try publisher.perform(command, snapshot: snapshot, now: network.wallClock)
+      crossings.generation.publish(publication.generation)
+    } catch { return false }
+    loop.waker()
+    return true
   }
 
   // MARK: clients

@@ -29,6 +29,8 @@ final class StagedClient: DialerOwner, CallHandler {
   var acknowledges = true
   /// What it says to every response instead of yes.
   var refusal: String?
+  /// Hears of every response before it is answered.
+  var onResponse: ((StagedDialect.Response) -> Void)?
 
   init(
     _ identity: TestIdentity, on network: SimulatedNetwork, host: String, dialect: StagedDialect, reads: Bool
@@ -94,13 +96,14 @@ final class StagedClient: DialerOwner, CallHandler {
   func call(_ call: Call, received message: [UInt8]) {
     guard let response = dialect.read(message) else { return }
     responses += 1
+    onResponse?(response)
     answered.insert(response.typeName)
     if response.typeName == dialect.typeName {
       if response.isWhole { held = response.names } else { held.formUnion(response.names) }
       held.subtract(response.removed)
     }
     guard acknowledges else { return }
-    send(dialect.request(response.typeName, answering: response, refusal: refusal))
+    call.send(head: dialect.request(response.typeName, answering: response, refusal: refusal))
   }
 }
 

@@ -51,6 +51,8 @@ enum StagedDialect: String, CaseIterable, Sendable {
     var typeName = ""
     var nonce = ""
     var version = ""
+    /// Of the snapshot it was made from, where the dialect says so.
+    var sequence: String?
     var isWhole = true
     var names: Set<String> = []
     var removed: [String] = []
@@ -116,7 +118,8 @@ enum StagedDialect: String, CaseIterable, Sendable {
       let response = try Envoy_Service_Discovery_V3_DeltaDiscoveryResponse(serializedBytes: message)
       return Response(
         typeName: response.typeURL, nonce: response.nonce, version: response.systemVersionInfo,
-        isWhole: false, names: Set(response.resources.map(\.name)), removed: response.removedResources)
+        sequence: sequence(in: response.controlPlane.identifier), isWhole: false,
+        names: Set(response.resources.map(\.name)), removed: response.removedResources)
     case .stateOfTheWorld:
       let response = try Envoy_Service_Discovery_V3_DiscoveryResponse(serializedBytes: message)
       let resources = try response.resources.map {
@@ -124,7 +127,7 @@ enum StagedDialect: String, CaseIterable, Sendable {
       }
       return Response(
         typeName: response.typeURL, nonce: response.nonce, version: response.versionInfo,
-        names: Set(resources.map(\.metadata.name)))
+        sequence: sequence(in: response.controlPlane.identifier), names: Set(resources.map(\.metadata.name)))
     case .mcp, .mcpIncremental:
       let response = try Istio_Mcp_V1alpha1_Resources(serializedBytes: message)
       return Response(
@@ -141,6 +144,12 @@ enum StagedDialect: String, CaseIterable, Sendable {
       return Response(
         typeName: typeName, nonce: response.nonce, version: response.systemVersionInfo, isWhole: false,
         names: Set(response.resources.map(\.metadata.name)), removed: response.removedResources)
+    }
+  }
+
+  private func sequence(in identifier: String) -> String? {
+    identifier.firstRange(of: "\"sequence\":").map { found in
+      String(identifier[found.upperBound...].prefix { $0.isNumber })
     }
   }
 

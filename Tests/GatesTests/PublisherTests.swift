@@ -93,7 +93,7 @@ struct PublisherTests {
       let generation = publication.generation
       #expect(generation.number == last.number + 1)
       for (index, view) in generation.views.enumerated() {
-        #expect(view.number == generation.number)
+        #expect(view.number == View.number(generation.number, index))
         for type in [virtualService, gateway] { expectCut(generation, index, type, view, seed) }
       }
       expectReported(publication, last, seed)
