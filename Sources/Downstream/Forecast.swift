@@ -82,6 +82,9 @@ struct ForecastSearch {
       guard case .ready(let before) = old.state(of: type), case .ready(let after) = new.state(of: type),
         before.version != after.version
       else { continue }
+      let removed = Collection.difference(from: before, to: after).removed
+      // Removals of several causes are told one after the other.
+      if Withdrawals(removed, cause: { new.removalCause(of: $0, type: type) }).isMixed { return nil }
       let version = after.versionText
       for typeURL in interests.urls(of: type, key.interest) {
         items.append(Forecast.Item(typeURL: typeURL, version: version, what: name(typeURL, version, new)))

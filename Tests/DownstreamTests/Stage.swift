@@ -107,9 +107,18 @@ final class Stage {
     loop.waker()
   }
 
-  func publish(_ resources: [Resource]) {
+  /// `released`: names that go at once, because an operator let them go; what else goes, goes by its source.
+  func publish(_ resources: [Resource], released: [String] = []) {
     sequence += 1
-    var change = merge.apply(SourceUpdate(source: "test", kind: .replace(virtualService, resources)))
+    var change = Merge.Change()
+    if !released.isEmpty {
+      change = merge.apply(
+        SourceUpdate(
+          source: "test", kind: .change(virtualService, upserts: [], removals: released), removals: .released)
+      )
+    }
+    let replacement = merge.apply(SourceUpdate(source: "test", kind: .replace(virtualService, resources)))
+    change.types += replacement.types
     let completion = merge.apply(SourceUpdate(source: "test", kind: .complete))
     change.types += completion.types
     change.readinessChanged = change.readinessChanged || completion.readinessChanged
