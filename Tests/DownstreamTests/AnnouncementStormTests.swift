@@ -194,7 +194,15 @@ private final class AnnouncementStorm {
       return
     default: grants[index] = (grants[index]?.cluster ?? "k\(index)", someNamespaces())
     }
+    // Its loop may hear of both at once.
+    let isWritten = pick(2) == 0
+    if isWritten {
+      try publish()
+      stage.network.run(for: .milliseconds(2))
+      writer.take(commits: false)
+    }
     try adopt()
+    if isWritten { writer.commit() }
   }
 
   private func someNamespaces() -> [String] {
