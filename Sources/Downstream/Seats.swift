@@ -9,7 +9,6 @@ import Snapshots
 /// Clients and what a push needs to know of them first. Row numbers are given anew when a client has left.
 struct Seats {
   private struct Row {
-    var client: Client?
     let socket: SocketID?
     /// Number of what its one stream wants; below 0: that is not known.
     var interest: Int32 = -1
@@ -24,6 +23,8 @@ struct Seats {
   }
 
   private var rows: [Row] = []
+  /// Beside the rows: to copy a row must not touch its client.
+  private var clients: [Client?] = []
   private var free: [Int] = []
   private(set) var interests = Interests()
 
@@ -31,17 +32,19 @@ struct Seats {
   var end: Int { rows.count }
 
   mutating func take(_ client: Client, _ socket: SocketID?) -> Int {
-    let row = Row(client: client, socket: socket)
     if let number = free.popLast() {
-      rows[number] = row
+      rows[number] = Row(socket: socket)
+      clients[number] = client
       return number
     }
-    rows.append(row)
+    rows.append(Row(socket: socket))
+    clients.append(client)
     return rows.count - 1
   }
 
   mutating func leave(_ number: Int) {
-    rows[number] = Row(client: nil, socket: nil)
+    rows[number] = Row(socket: nil)
+    clients[number] = nil
     free.append(number)
   }
 
@@ -86,7 +89,7 @@ struct Seats {
   mutating func takeAnnounced(_ number: Int) -> Client? {
     guard rows[number].isAnnounced else { return nil }
     rows[number].isAnnounced = false
-    return rows[number].client
+    return clients[number]
   }
 }
 
