@@ -131,4 +131,21 @@ struct AnnouncementTests {
       clusterByVersion[version] = cluster
     }
   }
+
+  /// A response without its record would leave otherwise.
+  @Test func aForecastHoldsWhatItNamesAndNothingElse() {
+    func response(_ typeURL: String, _ version: String, view: UInt64) -> StreamResponse {
+      StreamResponse(
+        typeURL: typeURL, version: version, nonce: "1", head: [], body: nil, resources: 0, removed: 0,
+        removals: nil, view: view)
+    }
+    var (numbers, batch) = (PieceNumbers(), AuditBatch())
+    let what = numbers.name(AuditPiece(type: "t", version: "v"), in: &batch)
+    let forecast = Forecast(
+      [.init(typeURL: "t", version: "v", what: what), .init(typeURL: "u", version: "w", what: what)], view: 7)
+    #expect(forecast.holds(response("t", "v", view: 7)) && forecast.holds(response("u", "w", view: 7)))
+    #expect(!forecast.holds(response("t", "v", view: 8)), "the same of another view is another record")
+    #expect(!forecast.holds(response("t", "w", view: 7)), "a part of the content, or more than it")
+    #expect(!forecast.holds(response("x", "v", view: 7)), "another type")
+  }
 }
