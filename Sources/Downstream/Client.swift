@@ -149,14 +149,10 @@ final class Client: TimerHandler {
     if scribe == nil { connection.batch(updateAll) } else { updateAll() }
   }
 
-  /// `update` with responses that have their records. False when that is not for the streams it has by now.
-  func push(_ view: View, _ forecast: Forecast, arrivedAt: Instant) -> Bool {
-    // One that was opened meanwhile may have something newer.
-    guard streams.count == 1, let stream = streams.first, stream.viewNumber < view.number else {
-      return false
-    }
+  /// `update` with responses that have their records: of its only stream, for another one calls an announcement off.
+  func push(_ view: View, _ forecast: Forecast, arrivedAt: Instant) {
+    guard let stream = streams.first else { return }
     connection.batch { stream.push(view, forecast, arrivedAt: arrivedAt) }
-    return true
   }
 
   /// The records of what it was to be given are lost.
@@ -200,9 +196,9 @@ final class Client: TimerHandler {
   /// The next rest introduces a stream anew.
   func forgetStream() { if let seat { serving.seats.forget(seat) } }
 
-  func enter(_ typeURLs: [String]) -> Int { serving.seats.enter(typeURLs) }
+  func enter(_ typeURLs: [String]) -> Int { serving.seats.interests.enter(typeURLs) }
 
-  func leave(interest: Int) { serving.seats.leave(interest: interest) }
+  func leave(interest: Int) { serving.seats.interests.leave(interest) }
 
   func ended(_ stream: ClientStream, _ status: GRPCStatus) {
     forgetStream()

@@ -199,8 +199,6 @@ final class ClientStream: CallHandler, TimerHandler {
     if let interest { client.rests(rests, interest: interest.number) }
   }
 
-  var viewNumber: UInt64 { role.view.number }
-
   /// `update`, when what the new view says to it is on record already. What is not gets a record of its own.
   func push(_ view: View, _ forecast: Forecast, arrivedAt: Instant) {
     role.update(view)

@@ -26,7 +26,7 @@ struct Seats {
   /// Beside the rows: to copy a row must not touch its client.
   private var clients: [Client?] = []
   private var free: [Int] = []
-  private(set) var interests = Interests()
+  var interests = Interests()
 
   /// One after the last row.
   var end: Int { rows.count }
@@ -66,10 +66,6 @@ struct Seats {
     rows[number].isAtRest = isAtRest
     return rows[number].interest >= 0
   }
-
-  mutating func enter(_ typeURLs: [String]) -> Int { interests.enter(typeURLs) }
-
-  mutating func leave(interest: Int) { interests.leave(interest) }
 
   /// Who waits for newer content only, and of what; nil when a push has to ask the client itself.
   func candidate(_ number: Int) -> (place: Int, interest: Int, name: PieceNumbers.Name)? {

@@ -85,16 +85,13 @@ extension ServeLoop {
     guard var announced = announcement, let scribe, let generation else { return }
     let written = scribe.written
     let isOld = generation.number != announced.generation.number
-    var search = NarrowingSearch(from: announced.generation, to: generation)
     while let entry = announced.takeNext(written: written) {
       if let ahead = announced.approaching, let socket = seats.socket(ahead) { loop.approach(socket) }
       guard let client = seats.takeAnnounced(entry.seat), !client.isEnded else { continue }
-      let isPushed = client.push(
+      client.push(
         announced.generation.views[client.servedClass], entry.forecast, arrivedAt: announced.at)
-      guard isOld || !isPushed else { continue }
-      let place = client.grant.classIndex
-      serve(
-        client, generation.views[place], narrows: search.narrows(from: client.servedClass, to: place))
+      // Whom that narrows was taken out of the announcement when it came.
+      if isOld { serve(client, generation.views[client.grant.classIndex], narrows: false) }
     }
     // What the deliveries lost, if anything, is out of it already.
     announcement = announced.isEmpty ? nil : announced

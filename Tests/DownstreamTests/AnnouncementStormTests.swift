@@ -380,7 +380,7 @@ private final class AnnouncementStorm {
     #expect(stage.serving.seats.end <= AnnouncementStorm.clientsMost + 4, "rows are given anew; seed \(seed)")
     #expect((0..<stage.serving.seats.end).allSatisfy { !stage.serving.seats.isAnnounced($0) })
     var seats = stage.serving.seats
-    #expect(seats.enter(["nobody has this"]) == 0, "nobody is interested in anything; seed \(seed)")
+    #expect(seats.interests.enter(["nobody has this"]) == 0, "nobody is interested in anything; seed \(seed)")
     // As many as one memory of pieces has, twice, and a few for clients.
     #expect(writer.numbers < 2 * 1024 + 100)
     #expect(!isCalm || announcements > 0, "nothing was announced; seed \(seed)")
